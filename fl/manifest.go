@@ -1,0 +1,98 @@
+package fl
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Posting is one leg of a double-entry transaction: Amount credits into (or,
+// when negative, out of) an account.
+type Posting struct {
+	Account string `json:"account"`
+	Amount  int64  `json:"amount"`
+	Memo    string `json:"memo"` // why: "work", "timeliness", "committee", "operator", ...
+}
+
+// Manifest is the record of a published round, signed by the aggregator:
+// everything the published model follows from, and what was paid for it.
+type Manifest struct {
+	Genesis    Digest   `json:"genesis"`
+	JobSpec    Digest   `json:"job_spec"`
+	Job        JobID    `json:"job"`
+	Round      uint64   `json:"round"`
+	Version    uint64   `json:"version"` // of the model, from 1; counts published rounds
+	Plan       Digest   `json:"plan"`
+	Seal       Digest   `json:"seal"`
+	EpochKey   Digest   `json:"epoch_key"`
+	KeyHolders []NodeID `json:"key_holders"` // whose decryption shares opened the sums, sorted
+	WrongShare []NodeID `json:"wrong_share"` // whose decryption shares were found wrong, sorted
+	// SharesChecked is how many shares above the threshold agreed; with 0 a
+	// wrong share that stays within the noise bound would not be noticed.
+	SharesChecked int        `json:"shares_checked"`
+	BaseModel     Digest     `json:"base_model"`
+	Model         Digest     `json:"model"` // blob: the new global parameters
+	Figures       Figures    `json:"figures"`
+	ProofLevel    ProofLevel `json:"proof_level"`
+	// Epsilon of the published model so far; "infinity" without noise.
+	Epsilon  string    `json:"epsilon"`
+	Postings []Posting `json:"postings"` // sum to zero
+	SealedAt time.Time `json:"sealed_at"`
+	OpenedAt time.Time `json:"opened_at"` // when enough shares were in
+}
+
+// Kind implements Document.
+func (Manifest) Kind() Kind { return "manifest/v1" }
+
+// Validate implements Document.
+func (m Manifest) Validate() error {
+	switch {
+	case m.Genesis.IsZero():
+		return errNoGenesis
+	case m.JobSpec.IsZero() || m.Plan.IsZero() || m.Seal.IsZero() || m.EpochKey.IsZero() || m.BaseModel.IsZero() || m.Model.IsZero():
+		return errors.New("manifest: a digest is missing")
+	case m.Round < 1 || m.Version < 1 || m.Version > m.Round:
+		return fmt.Errorf("manifest: version %d of round %d", m.Version, m.Round)
+	case m.Epsilon == "":
+		return errors.New("manifest: no epsilon; without noise it is \"infinity\"")
+	case m.SharesChecked < 0:
+		return errors.New("manifest: shares_checked is negative")
+	}
+	var sum int64
+	for _, p := range m.Postings {
+		sum += p.Amount
+	}
+	if sum != 0 {
+		return fmt.Errorf("manifest: postings sum to %d: want 0", sum)
+	}
+	return firstError(m.Job.Validate(), m.ProofLevel.Validate(), validNodes("manifest: key holders", m.KeyHolders),
+		validTime("manifest: sealed_at", m.SealedAt), validTime("manifest: opened_at", m.OpenedAt))
+}
+
+// EncodeParameters returns the blob form of a parameter vector: IEEE 754
+// binary32, little-endian, one after the other.
+func EncodeParameters(p []float32) []byte {
+	out := make([]byte, 4*len(p))
+	for i, v := range p {
+		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
+	}
+	return out
+}
+
+// DecodeParameters reads the blob form of a vector of n parameters. A value
+// that is not finite is an error.
+func DecodeParameters(blob []byte, n int) ([]float32, error) {
+	if len(blob) != 4*n {
+		return nil, fmt.Errorf("%w: parameters: %d bytes for %d parameters", ErrMalformed, len(blob), n)
+	}
+	p := make([]float32, n)
+	for i := range p {
+		p[i] = math.Float32frombits(binary.LittleEndian.Uint32(blob[4*i:]))
+		if f := float64(p[i]); math.IsNaN(f) || math.IsInf(f, 0) {
+			return nil, fmt.Errorf("%w: parameter %d is not a finite number", ErrMalformed, i)
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,69 @@
+package fl
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// NodeID names an enrolled party (a node, a job owner, the operator). The
+// operator chooses it when inviting; it is unique in a federation and is the
+// name in the party's certificate, in every document it signs and of its
+// credit account.
+type NodeID string
+
+// AggregatorID is the reserved name under which the aggregator signs.
+const AggregatorID NodeID = "aggregator"
+
+// JobID names a job; its owner chooses it and it is unique in a federation.
+type JobID string
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+func validName(what, s string) error {
+	if !namePattern.MatchString(s) {
+		return fmt.Errorf("fl: %s %q: want 1 to 63 characters out of a-z, 0-9 and '-', neither first nor last a '-'", what, s)
+	}
+	return nil
+}
+
+// Validate checks the form of the name.
+func (n NodeID) Validate() error { return validName("node name", string(n)) }
+
+// Validate checks the form of the name.
+func (j JobID) Validate() error { return validName("job name", string(j)) }
+
+// Role is what an enrolled party may do.
+type Role string
+
+// The roles. A party may hold several.
+const (
+	RoleNode     Role = "node"     // trains, and may be elected to the committee
+	RoleOwner    Role = "owner"    // submits jobs and pays for them
+	RoleObserver Role = "observer" // reads models, manifests and balances
+)
+
+// Validate refuses unknown roles.
+func (r Role) Validate() error {
+	switch r {
+	case RoleNode, RoleOwner, RoleObserver:
+		return nil
+	}
+	return fmt.Errorf("fl: role %q: want node, owner or observer", r)
+}
+
+// ProofLevel is how much of an update is proven.
+type ProofLevel string
+
+// The proof levels, weakest first. At ProofNone a client's honesty about the
+// form of its update, and the aggregator's about the sum, are assumed.
+const (
+	ProofNone ProofLevel = "none"
+)
+
+// Validate refuses levels that this build does not implement.
+func (p ProofLevel) Validate() error {
+	if p != ProofNone {
+		return fmt.Errorf("fl: proof level %q: this build implements only %q", p, ProofNone)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package fl
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Assignment is one client's part of a round.
+type Assignment struct {
+	Node   NodeID `json:"node"`
+	Shards []int  `json:"shards"` // ascending indexes into the shard map
+	// Weight is the numerator of the client's weight: it multiplies its
+	// clipped update by Weight / Plan.WeightUnit before it quantises.
+	Weight int64 `json:"weight"`
+}
+
+// Plan is what a round's cohort is to do. It is signed by the aggregator and
+// never changes.
+type Plan struct {
+	Genesis    Digest       `json:"genesis"`
+	JobSpec    Digest       `json:"job_spec"`
+	Job        JobID        `json:"job"`
+	Round      uint64       `json:"round"` // from 1; an aborted round's number is not used again
+	EpochKey   Digest       `json:"epoch_key"`
+	Epoch      uint64       `json:"epoch"`
+	BaseModel  Digest       `json:"base_model"` // blob: the global parameters the clients start from
+	Slots      int          `json:"slots"`      // values in a ciphertext; fixes the shard map
+	Shards     int          `json:"shards"`     // size of the shard map
+	Cohort     []Assignment `json:"cohort"`
+	WeightUnit int64        `json:"weight_unit"` // the largest weight
+	MinCohort  int          `json:"min_cohort"`
+	Clip       Clip         `json:"clip"`
+	ValueBits  int          `json:"value_bits"` // b of the suite
+	ProofLevel ProofLevel   `json:"proof_level"`
+	Seed       uint64       `json:"seed"`
+	OpenedAt   time.Time    `json:"opened_at"`
+	Deadline   time.Time    `json:"deadline"`
+}
+
+// Kind implements Document.
+func (Plan) Kind() Kind { return "plan/v1" }
+
+// Validate implements Document.
+func (p Plan) Validate() error {
+	switch {
+	case p.Genesis.IsZero():
+		return errNoGenesis
+	case p.JobSpec.IsZero() || p.EpochKey.IsZero() || p.BaseModel.IsZero():
+		return errors.New("plan: names no job, epoch key or base model")
+	case p.Round < 1 || p.Epoch < 1:
+		return errors.New("plan: rounds and epochs count from 1")
+	case p.Shards < 1 || p.Slots <= MetricSlots:
+		return fmt.Errorf("plan: %d shards of %d values", p.Shards, p.Slots)
+	case p.MinCohort < 2 || len(p.Cohort) < p.MinCohort:
+		return fmt.Errorf("plan: cohort of %d, minimum %d: want at least 2 and the minimum", len(p.Cohort), p.MinCohort)
+	case p.WeightUnit < 1:
+		return errors.New("plan: weight unit below 1")
+	case p.ValueBits < 2 || p.ValueBits > 31:
+		return fmt.Errorf("plan: %d value bits: want 2 to 31", p.ValueBits)
+	case !p.Deadline.After(p.OpenedAt):
+		return errors.New("plan: the deadline is not after the opening")
+	}
+	covered := make([]bool, p.Shards)
+	nodes := make([]NodeID, len(p.Cohort))
+	for i, a := range p.Cohort {
+		nodes[i] = a.Node
+		if a.Weight < 1 || a.Weight > p.WeightUnit {
+			return fmt.Errorf("plan: %s has weight %d: want 1 to %d", a.Node, a.Weight, p.WeightUnit)
+		}
+		if len(a.Shards) == 0 {
+			return fmt.Errorf("plan: %s has no shard", a.Node)
+		}
+		for j, s := range a.Shards {
+			if s < 0 || s >= p.Shards || (j > 0 && s <= a.Shards[j-1]) {
+				return fmt.Errorf("plan: %s: shards %v are not ascending in 0..%d", a.Node, a.Shards, p.Shards-1)
+			}
+			covered[s] = true
+		}
+	}
+	for s, ok := range covered {
+		if !ok {
+			return fmt.Errorf("plan: nobody is assigned shard %d", s)
+		}
+	}
+	return firstError(p.Job.Validate(), p.Clip.Validate(), p.ProofLevel.Validate(), validNodes("plan: cohort", nodes),
+		validTime("plan: opened_at", p.OpenedAt), validTime("plan: deadline", p.Deadline))
+}
+
+// Assigned returns a client's part of the round, and whether it has one.
+func (p Plan) Assigned(node NodeID) (Assignment, bool) {
+	for _, a := range p.Cohort {
+		if a.Node == node {
+			return a, true
+		}
+	}
+	return Assignment{}, false
+}
+
+// Contributors returns, for each shard, how many of the given clients are
+// assigned to it.
+func (p Plan) Contributors(nodes []NodeID) []int {
+	counts := make([]int, p.Shards)
+	for _, n := range nodes {
+		a, _ := p.Assigned(n)
+		for _, s := range a.Shards {
+			counts[s]++
+		}
+	}
+	return counts
+}
+
+// NoiseDealing distributes the Shamir shares of a committee member's
+// smudging polynomials for one round: for every shard, one sealed box for
+// every member of the epoch.
+type NoiseDealing struct {
+	Genesis Digest `json:"genesis"`
+	Plan    Digest `json:"plan"`
+	Job     JobID  `json:"job"`
+	Round   uint64 `json:"round"`
+	Node    NodeID `json:"node"`
+	Boxes   []Box  `json:"boxes"` // by shard, then in the order of the members
+}
+
+// Kind implements Document.
+func (NoiseDealing) Kind() Kind { return "noise-dealing/v1" }
+
+// Validate implements Document.
+func (d NoiseDealing) Validate() error {
+	return firstError(validSubject(d.Genesis, d.Plan, d.Node), d.Job.Validate(), validBoxes(d.Boxes))
+}

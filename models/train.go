@@ -1,0 +1,183 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"credence/fl"
+)
+
+// maxChunk bounds the rows of one graph run. A larger batch is the sum of
+// several runs, so memory does not grow with the batch.
+const maxChunk = 512
+
+// Progress is reported after each optimiser step.
+type Progress struct {
+	Step  int     // steps done, from 1
+	Steps int     // steps in all
+	Epoch int     // epoch of this step, from 1
+	Loss  float64 // mean loss of this step's examples before the step
+}
+
+// Result is what local training made.
+type Result struct {
+	Params   []float32 // a new vector; coordinates outside the shards are those given, bit for bit
+	Steps    int
+	Epochs   int     // epochs begun
+	Examples int64   // examples processed, counting repetitions
+	Loss     float64 // mean training loss over the steps of the last epoch, each measured before its step
+}
+
+// DivergedError says that a loss or a parameter stopped being a finite number.
+type DivergedError struct {
+	Step  int    // the step that failed, from 1
+	Epoch int    // its epoch, from 1
+	What  string // "the loss" or the tensor with the bad parameter
+}
+
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("models: training diverged at step %d (epoch %d): %s is not a finite number; lower the learning rate or normalise the features", e.Step, e.Epoch, e.What)
+}
+
+// Train runs local training from params on data and returns a new vector; it
+// changes neither. Only the coordinates in shards move (nil: all of them). Each
+// epoch visits every example once in an order drawn from cfg.Seed (batches of
+// all examples keep the given order); a last smaller batch counts like the
+// others, with the mean of its own examples. progress may be nil; it is called
+// in this goroutine.
+//
+// A *DivergedError reports a loss or parameter that is no finite number. When
+// ctx ends, Train returns its cause before the next step.
+func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, cfg TrainConfig, shards []fl.Shard, progress func(Progress)) (Result, error) {
+	if err := cfg.Validate(); err != nil {
+		return Result{}, err
+	}
+	if err := m.CheckParameters(params); err != nil {
+		return Result{}, err
+	}
+	if err := m.checkExamples(data); err != nil {
+		return Result{}, err
+	}
+	if data.Rows == 0 {
+		return Result{}, errors.New("models: training: there are no examples")
+	}
+	opt, err := newStepper(m, cfg, shards)
+	if err != nil {
+		return Result{}, err
+	}
+	batch := cfg.BatchSize
+	if batch == 0 || batch > data.Rows {
+		batch = data.Rows
+	}
+	perEpoch := (data.Rows + batch - 1) / batch
+	steps := cfg.Steps
+	if steps == 0 {
+		if cfg.Epochs > maxSteps/perEpoch {
+			return Result{}, fmt.Errorf("models: training: %d epochs of %d steps: want at most %d steps", cfg.Epochs, perEpoch, maxSteps)
+		}
+		steps = cfg.Epochs * perEpoch
+	}
+	e, err := m.acquire(chunkRows(batch), true)
+	if err != nil {
+		return Result{}, err
+	}
+	defer m.release(e)
+
+	out := Result{Params: append([]float32(nil), params...)}
+	grad := make([]float32, m.size)
+	order := make([]int, data.Rows)
+	for i := range order {
+		order[i] = i
+	}
+	shuffle := newStream("shuffle/v1", cfg.Seed)
+	var epochLoss float64
+	var epochRows int
+	for out.Steps < steps {
+		if err := context.Cause(ctx); err != nil {
+			return Result{}, fmt.Errorf("models: training stopped after %d of %d steps: %w", out.Steps, steps, err)
+		}
+		position := out.Steps % perEpoch
+		if position == 0 {
+			out.Epochs++
+			epochLoss, epochRows = 0, 0
+			if batch < data.Rows {
+				shuffle.shuffle(order)
+			}
+		}
+		rows := order[position*batch : min((position+1)*batch, data.Rows)]
+		loss, err := m.gradient(e, out.Params, data, rows, grad)
+		if err != nil {
+			return Result{}, err
+		}
+		out.Steps++
+		if math.IsNaN(loss) || math.IsInf(loss, 0) {
+			return Result{}, &DivergedError{Step: out.Steps, Epoch: out.Epochs, What: "the loss"}
+		}
+		opt.step(out.Params, grad)
+		if i := opt.diverged(out.Params); i >= 0 {
+			return Result{}, &DivergedError{Step: out.Steps, Epoch: out.Epochs, What: m.tensorAt(i)}
+		}
+		epochLoss += loss * float64(len(rows))
+		epochRows += len(rows)
+		out.Examples += int64(len(rows))
+		if progress != nil {
+			progress(Progress{Step: out.Steps, Steps: steps, Epoch: out.Epochs, Loss: loss})
+		}
+	}
+	out.Loss = epochLoss / float64(epochRows)
+	return out, nil
+}
+
+// Gradient returns the gradient of the mean loss over all of data, a vector
+// like params, and that loss.
+func (m *Model) Gradient(params []float32, data fl.Examples) (grad []float32, loss float64, err error) {
+	if err := m.CheckParameters(params); err != nil {
+		return nil, 0, err
+	}
+	if err := m.checkExamples(data); err != nil {
+		return nil, 0, err
+	}
+	if data.Rows == 0 {
+		return nil, 0, errors.New("models: gradient: there are no examples")
+	}
+	e, err := m.acquire(chunkRows(data.Rows), true)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer m.release(e)
+	rows := make([]int, data.Rows)
+	for i := range rows {
+		rows[i] = i
+	}
+	grad = make([]float32, m.size)
+	loss, err = m.gradient(e, params, data, rows, grad)
+	return grad, loss, err
+}
+
+// chunkRows is the number of rows of the graph that serves a batch.
+func chunkRows(batch int) int { return min(max(batch, 2), maxChunk) }
+
+// gradient overwrites grad with the gradient of the mean loss over the rows.
+func (m *Model) gradient(e *engine, params []float32, data fl.Examples, rows []int, grad []float32) (float64, error) {
+	clear(grad)
+	e.setParameters(m, params)
+	weight := 1 / float32(len(rows))
+	var sum float64
+	for from := 0; from < len(rows); from += e.rows {
+		e.setRows(data, rows[from:min(from+e.rows, len(rows))], weight)
+		if err := e.run(); err != nil {
+			return 0, err
+		}
+		loss, err := e.lossValue()
+		if err != nil {
+			return 0, err
+		}
+		sum += loss
+		if err := e.addGradients(m, grad); err != nil {
+			return 0, err
+		}
+	}
+	return sum, nil
+}

@@ -1,0 +1,196 @@
+package he
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"math/big"
+	"math/bits"
+)
+
+// source draws uniform words from a byte stream through a small buffer that it
+// wipes as it goes.
+type source struct {
+	fill func([]byte)
+	buf  [4096]byte
+	off  int
+}
+
+// systemSource reads crypto/rand, which ends the process rather than return
+// less than full randomness.
+func systemSource() *source {
+	return newSource(func(b []byte) { _, _ = rand.Read(b) }) // never fails, see crypto/rand.Read
+}
+
+func newSource(fill func([]byte)) *source {
+	s := &source{fill: fill}
+	s.off = len(s.buf)
+	return s
+}
+
+func (s *source) bytes(out []byte) {
+	for len(out) > 0 {
+		if s.off == len(s.buf) {
+			s.fill(s.buf[:])
+			s.off = 0
+		}
+		n := copy(out, s.buf[s.off:])
+		clear(s.buf[s.off : s.off+n])
+		s.off += n
+		out = out[n:]
+	}
+}
+
+func (s *source) uint64() uint64 {
+	if s.off+8 <= len(s.buf) {
+		v := binary.LittleEndian.Uint64(s.buf[s.off:])
+		clear(s.buf[s.off : s.off+8])
+		s.off += 8
+		return v
+	}
+	var b [8]byte
+	s.bytes(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+func (s *source) wipe() { clear(s.buf[:]); s.off = len(s.buf) }
+
+// gaussCDT[k] = round(2^63 * Pr[|e| <= k]) for the discrete Gaussian of
+// standard deviation 3.2 restricted to |e| <= 19. Computed to 60 decimal
+// digits; the test recomputes it.
+var gaussCDT = [ErrorBound]uint64{
+	0x0ff52b40a5917f1d, 0x2e5a25d4bf0e400e, 0x489ae26955b04bd6, 0x5d2bc20f621bf185,
+	0x6bc8694c3cc80ff5, 0x7532d89ac6ba7dcf, 0x7ab396cb74436799, 0x7d9e4e916643eb08,
+	0x7f05495819eb2051, 0x7fa1ce9c0039a957, 0x7fdfb3f212e8c4e9, 0x7ff5e6f9d2314fcc,
+	0x7ffd1f97bc4406a3, 0x7fff40fa0088d11e, 0x7fffd2e835e1c57e, 0x7ffff6524386ff1e,
+	0x7ffffe1db4769da5, 0x7fffffac0a1dcb09, 0x7ffffff428673853,
+}
+
+// gauss draws one error coefficient without branching on it: 63 bits choose
+// the magnitude by scanning the whole table, one bit the sign.
+func (s *source) gauss() int8 {
+	w := s.uint64()
+	u := w >> 1
+	var magnitude uint64
+	for _, c := range gaussCDT {
+		_, below := bits.Sub64(u, c, 0) // 1 when u < c
+		magnitude += 1 - below
+	}
+	sign := -int8(w & 1)
+	return (int8(magnitude) ^ sign) - sign
+}
+
+func (s *source) gaussVector(n int) []int8 {
+	out := make([]int8, n)
+	for i := range out {
+		out[i] = s.gauss()
+	}
+	return out
+}
+
+// ternaryVector draws each coefficient uniformly from {-1, 0, 1}, rejecting one
+// of four two-bit patterns.
+func (s *source) ternaryVector(n int) []int8 {
+	out := make([]int8, n)
+	var pool uint64
+	left := 0
+	for i := 0; i < n; {
+		if left == 0 {
+			pool, left = s.uint64(), 32
+		}
+		t := int8(pool & 3)
+		pool >>= 2
+		left--
+		if t == 3 {
+			continue
+		}
+		out[i] = t - 1
+		i++
+	}
+	return out
+}
+
+// TernaryPoly draws a secret with coefficients uniform in {-1, 0, 1}.
+func (s *Suite) TernaryPoly() *Poly {
+	src := systemSource()
+	defer src.wipe()
+	v := src.ternaryVector(s.p.n)
+	p := s.NewPoly()
+	p.setSmall(v)
+	clear(v)
+	return p
+}
+
+// ErrorPoly draws a fresh error: discrete Gaussian, standard deviation 3.2,
+// |e| <= ErrorBound.
+func (s *Suite) ErrorPoly() *Poly {
+	src := systemSource()
+	defer src.wipe()
+	v := src.gaussVector(s.p.n)
+	p := s.NewPoly()
+	p.setSmall(v)
+	clear(v)
+	return p
+}
+
+// UniformPoly draws a uniform element of R_Q.
+func (s *Suite) UniformPoly() *Poly {
+	src := systemSource()
+	defer src.wipe()
+	p := s.NewPoly()
+	for i, q := range s.p.primes {
+		mask := uint64(1)<<bits.Len64(q) - 1
+		row := p.p.Coeffs[i]
+		for j := range row {
+			v := src.uint64() & mask
+			for v >= q {
+				v = src.uint64() & mask
+			}
+			row[j] = v
+		}
+	}
+	return p
+}
+
+// SmudgingPoly draws a noise dealer's polynomial, each coefficient exactly
+// uniform in [-B_sm, B_sm]. lattigo's large Gaussian sampler is not used: it is
+// wrong at these widths.
+func (s *Suite) SmudgingPoly() *Poly {
+	src := systemSource()
+	defer src.wipe()
+	limbs := make([]uint64, s.p.n*s.conv.w)
+	src.symmetric(s.smudge, s.conv.w, limbs)
+	p := s.NewPoly()
+	s.conv.toRNS(limbs, p.p)
+	clear(limbs)
+	// The draw is in [0, 2B]; shift it down to [-B, B].
+	shift := s.r.NewRNSScalarFromBigint(new(big.Int).Neg(s.smudge))
+	for i, sr := range s.r.SubRings {
+		sr.AddScalar(p.p.Coeffs[i], shift[i], p.p.Coeffs[i])
+	}
+	return p
+}
+
+// symmetric fills out with integers of w limbs uniform in [0, 2*bound], by
+// rejection, so every value is exactly as likely as every other.
+func (s *source) symmetric(bound *big.Int, w int, out []uint64) {
+	twice := new(big.Int).Lsh(bound, 1)
+	top, n := limbsOf(twice), twice.BitLen()
+	used := (n + 63) / 64
+	mask := ^uint64(0) >> uint(64*used-n)
+	for i := 0; i < len(out); i += w {
+		v := out[i : i+w]
+		for {
+			for l := range used {
+				v[l] = s.uint64()
+			}
+			v[used-1] &= mask
+			var borrow uint64
+			for l := range used {
+				_, borrow = bits.Sub64(top[l], v[l], borrow)
+			}
+			if borrow == 0 {
+				break
+			}
+		}
+	}
+}

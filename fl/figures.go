@@ -1,9 +1,117 @@
 package fl
 
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+)
+
 // Figures are the evaluation of a global model on the nodes' own data, summed
 // over the cohort.
 type Figures struct {
 	LossMilli int64 `json:"loss_milli"` // sum of the examples' losses, in thousandths
 	Correct   int64 `json:"correct"`
 	Count     int64 `json:"count"`
+}
+
+const (
+	figureLimbs = MetricSlots / 3 // slots for each of the three figures
+	figureBits  = 50              // no client's figure exceeds 2^figureBits-1, so 2^13 of them fit an int64
+)
+
+var errFiguresOverflow = errors.New("figures: their sum does not fit 63 bits")
+
+// NewFigures makes the figures of one node: lossSum is the sum (not the mean)
+// of its examples' losses. A loss that is negative, not finite or beyond what
+// an update can carry is an error: the model has diverged.
+func NewFigures(lossSum float64, correct, count int64) (Figures, error) {
+	milli := math.Round(lossSum * 1000)
+	if !(milli >= 0 && milli < 1<<figureBits) {
+		return Figures{}, fmt.Errorf("figures: sum of losses %v: want 0 to %v; has training diverged?", lossSum, float64(1<<figureBits)/1000)
+	}
+	f := Figures{LossMilli: int64(milli), Correct: correct, Count: count}
+	return f, f.Validate()
+}
+
+// Validate refuses negative figures and more correct answers than examples.
+func (f Figures) Validate() error {
+	if f.LossMilli < 0 || f.Correct < 0 || f.Count < 0 || f.Correct > f.Count {
+		return fmt.Errorf("figures: loss %d, %d correct of %d: want none negative and no more correct than counted", f.LossMilli, f.Correct, f.Count)
+	}
+	return nil
+}
+
+// MeanLoss returns the mean loss of an example; ok is false when there is none.
+func (f Figures) MeanLoss() (loss float64, ok bool) {
+	if f.Count < 1 {
+		return 0, false
+	}
+	return float64(f.LossMilli) / 1000 / float64(f.Count), true
+}
+
+// Accuracy returns the share of correct answers, 0 to 1; ok is false when
+// there was no example.
+func (f Figures) Accuracy() (accuracy float64, ok bool) {
+	if f.Count < 1 {
+		return 0, false
+	}
+	return float64(f.Correct) / float64(f.Count), true
+}
+
+// FigureLimit returns the largest figure that one client can send with values
+// of b bits: four limbs of b-2 bits, and never more than 50 bits.
+func FigureLimit(b int) int64 {
+	return 1<<min(figureLimbs*max(b-2, 0), figureBits) - 1
+}
+
+// limbs writes the figures as MetricSlots limbs in base 2^(b-2), least
+// significant first. A limb uses half of a value's positive range, so adding
+// limbs over any cohort that a suite admits neither carries nor overflows.
+func (f Figures) limbs(b int) ([]int32, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	out := make([]int32, 0, MetricSlots)
+	for _, v := range f.list() {
+		if limit := FigureLimit(b); v > limit {
+			return nil, fmt.Errorf("figures: loss %d, %d correct of %d: with values of %d bits none may exceed %d", f.LossMilli, f.Correct, f.Count, b, limit)
+		}
+		for range figureLimbs {
+			out = append(out, int32(v&(1<<(b-2)-1)))
+			v >>= b - 2
+		}
+	}
+	return out, nil
+}
+
+func (f Figures) list() [3]int64 { return [3]int64{f.LossMilli, f.Correct, f.Count} }
+
+// addLimbs adds sums of limbs, each already known to be non-negative.
+func (f Figures) addLimbs(sums []int64, b int) (Figures, error) {
+	out := f.list()
+	for i := range out {
+		for k := range figureLimbs {
+			shift := k * (b - 2)
+			limb := uint64(sums[i*figureLimbs+k])
+			if limb != 0 && shift+bits.Len64(limb) > 63 {
+				return f, errFiguresOverflow
+			}
+			total := uint64(out[i]) + limb<<min(shift, 63)
+			if total > math.MaxInt64 {
+				return f, errFiguresOverflow
+			}
+			out[i] = int64(total)
+		}
+	}
+	return Figures{LossMilli: out[0], Correct: out[1], Count: out[2]}, nil
+}
+
+// plus adds figures, which are not negative.
+func (f Figures) plus(g Figures) (Figures, error) {
+	sum := Figures{LossMilli: f.LossMilli + g.LossMilli, Correct: f.Correct + g.Correct, Count: f.Count + g.Count}
+	if sum.LossMilli < 0 || sum.Correct < 0 || sum.Count < 0 {
+		return f, errFiguresOverflow
+	}
+	return sum, nil
 }

@@ -84,9 +84,13 @@ type JobSpec struct {
 	MinCohort     int             `json:"min_cohort"`     // at least the genesis'
 	RoundDeadline int             `json:"round_deadline"` // seconds from the plan to the seal
 	ProofLevel    ProofLevel      `json:"proof_level"`
-	Budget        int64           `json:"budget"` // credits put into escrow
-	Rates         Rates           `json:"rates"`
-	Seed          uint64          `json:"seed"` // public: sampling, shuffling
+	// SampleCap and StepCap bound what a client's declared samples and
+	// optimiser steps may count for in weights and payouts; 0 means no bound.
+	SampleCap int64  `json:"sample_cap"`
+	StepCap   int64  `json:"step_cap"`
+	Budget    int64  `json:"budget"` // credits put into escrow
+	Rates     Rates  `json:"rates"`
+	Seed      uint64 `json:"seed"` // public: sampling, shuffling
 }
 
 // Kind implements Document.
@@ -113,6 +117,8 @@ func (s JobSpec) Validate() error {
 		return fmt.Errorf("job: round deadline of %d s: want 1 s to 30 days", s.RoundDeadline)
 	case s.Budget < 0 || s.Budget > MaxBudget:
 		return fmt.Errorf("job: budget %d: want 0 to %d", s.Budget, int64(MaxBudget))
+	case s.SampleCap < 0 || s.SampleCap > MaxSamples || s.StepCap < 0 || s.StepCap > MaxSamples:
+		return fmt.Errorf("job: sample cap %d, step cap %d: want 0 to %d", s.SampleCap, s.StepCap, int64(MaxSamples))
 	case len(s.Model) == 0 || len(s.Training) == 0:
 		return errors.New("job: no model or no training")
 	}

@@ -50,12 +50,12 @@ func (p Plan) Validate() error {
 		return errors.New("plan: names no job, epoch key or base model")
 	case p.Round < 1 || p.Epoch < 1:
 		return errors.New("plan: rounds and epochs count from 1")
-	case p.Shards < 1 || p.Slots <= MetricSlots:
-		return fmt.Errorf("plan: %d shards of %d values", p.Shards, p.Slots)
+	case p.Shards < 1 || p.Shards > MaxDocument || p.Slots <= MetricSlots: // each shard takes a byte of an assignment at least
+		return fmt.Errorf("plan: %d shards of %d values: want 1 to %d shards of more than %d values", p.Shards, p.Slots, MaxDocument, MetricSlots)
 	case p.MinCohort < 2 || len(p.Cohort) < p.MinCohort:
 		return fmt.Errorf("plan: cohort of %d, minimum %d: want at least 2 and the minimum", len(p.Cohort), p.MinCohort)
-	case p.WeightUnit < 1:
-		return errors.New("plan: weight unit below 1")
+	case p.WeightUnit < 1 || p.WeightUnit > MaxSamples: // so that no sum of weights overflows
+		return fmt.Errorf("plan: weight unit %d: want 1 to %d", p.WeightUnit, int64(MaxSamples))
 	case p.ValueBits < 2 || p.ValueBits > 31:
 		return fmt.Errorf("plan: %d value bits: want 2 to 31", p.ValueBits)
 	case !p.Deadline.After(p.OpenedAt):

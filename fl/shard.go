@@ -28,9 +28,11 @@ func ShardMap(params, slots int) ([]Shard, error) {
 	case room < 1:
 		return nil, fmt.Errorf("fl: shard map: a ciphertext of %d values has no room beside %d metric slots", slots, MetricSlots)
 	}
-	shards := make([]Shard, 0, (params+room-1)/room)
-	for offset := 0; offset < params; offset += room {
-		shards = append(shards, Shard{Index: len(shards), Offset: offset, Length: min(room, params-offset)})
+	count := 1 + (params-1)/room
+	shards := make([]Shard, 0, count)
+	for index := range count { // an offset counted up by room could overflow
+		offset := index * room
+		shards = append(shards, Shard{Index: index, Offset: offset, Length: min(room, params-offset)})
 	}
 	return shards, nil
 }

@@ -1,0 +1,227 @@
+package fl
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// ShardValues is what one ciphertext of an update carries: MetricSlots limbs
+// of figures, then the quantised parameters of the shard.
+type ShardValues struct {
+	Shard  int
+	Values []int32
+}
+
+// RangeError says that a slot of an opened sum holds what no cohort of honest
+// clients can have sent: an update was malformed, or the sum is not the sum.
+type RangeError struct {
+	Shard, Slot    int
+	Sum, Low, High int64
+}
+
+// Error implements error.
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("opened sum of shard %d, slot %d is %d: want %d to %d; an update was malformed or the sum is wrong", e.Shard, e.Slot, e.Sum, e.Low, e.High)
+}
+
+// PackShard lays the figures (nil: zeros) before the values of a shard; b is
+// the number of value bits.
+func PackShard(figures *Figures, values []int32, b int) ([]int32, error) {
+	out := make([]int32, MetricSlots, MetricSlots+len(values))
+	if figures != nil {
+		limbs, err := figures.limbs(b)
+		if err != nil {
+			return nil, err
+		}
+		copy(out, limbs)
+	}
+	return append(out, values...), nil
+}
+
+// UnpackShard splits the sums of a shard over n contributions into figures
+// and sums of params parameters. It checks every slot against what n honest
+// contributions can add up to: a limb against n*(2^(b-2)-1), a parameter
+// against n*(2^(b-1)-1), padding against 0. A slot outside is a *RangeError.
+// The parameters' sums alias sums.
+func UnpackShard(shard int, sums []int64, n, params, b int) (Figures, []int64, error) {
+	if b < 2 || b > 31 || n < 1 || params < 1 || len(sums) < MetricSlots+params {
+		return Figures{}, nil, fmt.Errorf("shard %d: %d sums over %d contributions for %d parameters of %d bits", shard, len(sums), n, params, b)
+	}
+	limb, value := int64(n)*(1<<(b-2)-1), int64(n)*(1<<(b-1)-1)
+	for slot, sum := range sums {
+		low, high := -value, value
+		switch {
+		case slot < MetricSlots:
+			low, high = 0, limb
+		case slot >= MetricSlots+params:
+			low, high = 0, 0
+		}
+		if sum < low || sum > high {
+			return Figures{}, nil, &RangeError{Shard: shard, Slot: slot, Sum: sum, Low: low, High: high}
+		}
+	}
+	figures, err := Figures{}.addLimbs(sums[:MetricSlots], b)
+	if err != nil {
+		return Figures{}, nil, fmt.Errorf("shard %d: %w", shard, err)
+	}
+	return figures, sums[MetricSlots : MetricSlots+params], nil
+}
+
+// QuantiseUpdate turns a client's update into the values of the ciphertexts
+// it sends: one entry for each assigned shard, ascending, without padding.
+//
+// The update is the difference to the plan's base model, for the whole
+// parameter vector; what lies outside the assigned shards is not read. The
+// assigned part is scaled to the plan's L2 bound, then each coordinate is
+// clipped to the L-infinity bound (so both hold), weighted and rounded with
+// RoundingSource. The figures go into the first assigned shard. The update is
+// not modified. A client that the plan does not name, a length that does not
+// give the plan's shard map and a value that is not finite are errors.
+func QuantiseUpdate(plan Plan, node NodeID, update []float64, figures Figures) ([]ShardValues, error) {
+	assignment, ok := plan.Assigned(node)
+	if !ok {
+		return nil, Refuse(CodeNotInCohort, node, "the plan of job %s, round %d does not name it", plan.Job, plan.Round)
+	}
+	shards, err := plan.shardMap(len(update))
+	if err != nil {
+		return nil, err
+	}
+	quantiser, err := NewQuantiser(plan.Clip, plan.ValueBits)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([][]float64, len(assignment.Shards))
+	for i, s := range assignment.Shards {
+		if s < 0 || s >= len(shards) {
+			return nil, fmt.Errorf("plan: %s is assigned shard %d of %d", node, s, len(shards))
+		}
+		parts[i] = update[shards[s].Offset : shards[s].Offset+shards[s].Length]
+	}
+	norm, err := l2(parts...)
+	if err != nil {
+		return nil, err
+	}
+	source := RoundingSource(plan, node)
+	out := make([]ShardValues, len(parts))
+	for i, part := range parts {
+		values, err := quantisePart(quantiser, part, norm, plan, assignment, source)
+		if err != nil {
+			return nil, fmt.Errorf("shard %d: %w", assignment.Shards[i], err)
+		}
+		var first *Figures
+		if i == 0 {
+			first = &figures
+		}
+		if values, err = PackShard(first, values, plan.ValueBits); err != nil {
+			return nil, fmt.Errorf("shard %d: %w", assignment.Shards[i], err)
+		}
+		out[i] = ShardValues{Shard: assignment.Shards[i], Values: values}
+	}
+	return out, nil
+}
+
+func quantisePart(q Quantiser, part []float64, norm float64, plan Plan, a Assignment, source rand.Source) ([]int32, error) {
+	if a.Weight < 1 || a.Weight > plan.WeightUnit {
+		return nil, fmt.Errorf("plan: %s has weight %d: want 1 to %d", a.Node, a.Weight, plan.WeightUnit)
+	}
+	out := make([]int32, len(part))
+	for i, v := range part {
+		if plan.Clip.Norm > 0 && norm > plan.Clip.Norm {
+			v = shrink(v, norm, plan.Clip.Norm)
+		}
+		value, err := q.Quantise(v, a.Weight, plan.WeightUnit, source)
+		if err != nil {
+			return nil, fmt.Errorf("coordinate %d: %w", i, err)
+		}
+		out[i] = value
+	}
+	return out, nil
+}
+
+// MeanUpdate turns the opened sums of a round into the mean update of the
+// whole parameter vector (params long) and the cohort's figures.
+// contributors[s] says whose ciphertexts are in sums[s]; sums[s] holds the
+// MetricSlots, the parameters of shard s and possibly padding. Each shard is
+// divided by the weights of its own contributors. A sum that no honest cohort
+// can produce is a *RangeError that names shard and slot.
+func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) ([]float64, Figures, error) {
+	shards, err := plan.shardMap(params)
+	if err != nil {
+		return nil, Figures{}, err
+	}
+	if len(contributors) != len(shards) || len(sums) != len(shards) {
+		return nil, Figures{}, fmt.Errorf("mean update: contributors of %d shards, sums of %d: want %d", len(contributors), len(sums), len(shards))
+	}
+	quantiser, err := NewQuantiser(plan.Clip, plan.ValueBits)
+	if err != nil {
+		return nil, Figures{}, err
+	}
+	weights, err := plan.shardWeights(contributors)
+	if err != nil {
+		return nil, Figures{}, err
+	}
+	mean := make([]float64, params)
+	var figures Figures
+	for s, shard := range shards {
+		if len(sums[s]) > plan.Slots {
+			return nil, Figures{}, fmt.Errorf("shard %d: %d sums: a ciphertext holds %d", s, len(sums[s]), plan.Slots)
+		}
+		part, values, err := UnpackShard(s, sums[s], len(contributors[s]), shard.Length, plan.ValueBits)
+		if err != nil {
+			return nil, Figures{}, err
+		}
+		if figures, err = figures.plus(part); err != nil {
+			return nil, Figures{}, err
+		}
+		for i, sum := range values {
+			mean[shard.Offset+i] = quantiser.Mean(sum, weights[s], plan.WeightUnit)
+		}
+	}
+	if err := figures.Validate(); err != nil {
+		return nil, Figures{}, fmt.Errorf("opened sum: %w; an update was malformed or the sum is wrong", err)
+	}
+	return mean, figures, nil
+}
+
+// shardMap returns the map of a vector of params parameters, which must have
+// the number of shards that the plan states.
+func (p Plan) shardMap(params int) ([]Shard, error) {
+	shards, err := ShardMap(params, p.Slots)
+	if err != nil {
+		return nil, err
+	}
+	if len(shards) != p.Shards {
+		return nil, fmt.Errorf("plan: %d parameters in ciphertexts of %d values are %d shards; the plan says %d", params, p.Slots, len(shards), p.Shards)
+	}
+	return shards, nil
+}
+
+// shardWeights sums, for each shard, the weights of its contributors, all of
+// whom must be distinct and assigned to it.
+func (p Plan) shardWeights(contributors [][]NodeID) ([]int64, error) {
+	type place struct {
+		node  NodeID
+		shard int
+	}
+	open := make(map[place]int64)
+	for _, a := range p.Cohort {
+		for _, s := range a.Shards {
+			open[place{a.Node, s}] = a.Weight
+		}
+	}
+	weights := make([]int64, len(contributors))
+	for s, nodes := range contributors {
+		if len(nodes) == 0 {
+			return nil, fmt.Errorf("shard %d: no contributor", s)
+		}
+		for _, node := range nodes {
+			weight, ok := open[place{node, s}]
+			if !ok {
+				return nil, fmt.Errorf("shard %d: contributor %s is not assigned to it, or is named twice", s, node)
+			}
+			delete(open, place{node, s})
+			weights[s] += weight
+		}
+	}
+	return weights, nil
+}

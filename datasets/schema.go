@@ -192,13 +192,19 @@ func schemaSyntax(name string, err error) error {
 		return e
 	}
 	var types *yaml.TypeError
-	if errors.As(err, &types) && len(types.Errors) > 0 {
+	typed := errors.As(err, &types) && len(types.Errors) > 0
+	if typed {
 		e.Problem = types.Errors[0]
 	}
 	if m := yamlLine.FindStringSubmatch(e.Problem); m != nil {
 		if n, aerr := strconv.Atoi(m[1]); aerr == nil {
 			e.Line, e.Problem = n, m[2]
 		}
+	}
+	if !typed {
+		// The library's position of a grammatical error is one line early for
+		// some errors and right for others.
+		e.Problem, e.Remedy = "this is not YAML: "+e.Problem, "look at this line and the next"
 	}
 	if m := yamlUnknown.FindStringSubmatch(e.Problem); m != nil {
 		e.Problem, e.Remedy = fmt.Sprintf("unknown key %q", m[1]), "correct its spelling or remove it"

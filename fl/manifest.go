@@ -16,6 +16,32 @@ type Posting struct {
 	Memo    string `json:"memo"` // why: "work", "timeliness", "committee", "operator", ...
 }
 
+// MaxPosting bounds the amount of one posting, either way; it is also the most
+// that an account may hold.
+const MaxPosting = 1 << 53 // exact in every reader of JSON
+
+// ValidatePostings refuses postings that name no account, exceed MaxPosting or
+// do not sum to zero.
+func ValidatePostings(postings []Posting) error {
+	var sum int64
+	for i, p := range postings {
+		switch {
+		case p.Account == "":
+			return fmt.Errorf("posting %d names no account", i)
+		case p.Amount > MaxPosting || p.Amount < -MaxPosting:
+			return fmt.Errorf("posting %d to %s: amount %d: want at most %d either way", i, p.Account, p.Amount, int64(MaxPosting))
+		}
+		sum += p.Amount
+		if sum > math.MaxInt64/2 || sum < math.MinInt64/2 { // or it could wrap around to zero
+			return fmt.Errorf("the first %d postings sum to %d: out of range", i+1, sum)
+		}
+	}
+	if sum != 0 {
+		return fmt.Errorf("postings sum to %d: want 0", sum)
+	}
+	return nil
+}
+
 // Manifest is the record of a published round, signed by the aggregator:
 // everything the published model follows from, and what was paid for it.
 type Manifest struct {
@@ -60,14 +86,11 @@ func (m Manifest) Validate() error {
 	case m.SharesChecked < 0:
 		return errors.New("manifest: shares_checked is negative")
 	}
-	var sum int64
-	for _, p := range m.Postings {
-		sum += p.Amount
+	if err := ValidatePostings(m.Postings); err != nil {
+		return fmt.Errorf("manifest: %w", err)
 	}
-	if sum != 0 {
-		return fmt.Errorf("manifest: postings sum to %d: want 0", sum)
-	}
-	return firstError(m.Job.Validate(), m.ProofLevel.Validate(), validNodes("manifest: key holders", m.KeyHolders),
+	return firstError(m.Job.Validate(), m.ProofLevel.Validate(), m.Figures.Validate(),
+		validNodes("manifest: key holders", m.KeyHolders), validNodes("manifest: wrong share", m.WrongShare),
 		validTime("manifest: sealed_at", m.SealedAt), validTime("manifest: opened_at", m.OpenedAt))
 }
 

@@ -92,7 +92,8 @@ func (s serverStep) Apply(global []float32, mean []float64) ([]float32, error) {
 }
 
 // Weights returns each client's Assignment.Weight and the Plan.WeightUnit for
-// a cohort with the given declared numbers of samples (1 to MaxSamples each).
+// a cohort with the given declared numbers of samples (1 to MaxSamples each,
+// already cut to the job's SampleCap).
 func Weights(spec StrategySpec, samples map[NodeID]int64) (weights map[NodeID]int64, unit int64, err error) {
 	if err := spec.Validate(); err != nil {
 		return nil, 0, err

@@ -96,6 +96,7 @@ func (m *Model) eachRow(params []float32, data fl.Examples, f func(row int, logi
 	if data.Rows <= fewRows {
 		size = fewRows
 	}
+	size = m.chunkRows(size)
 	e, err := m.acquire(size, false)
 	if err != nil {
 		return err

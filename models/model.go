@@ -39,10 +39,18 @@ type Model struct {
 	layers  []layer
 	tensors []Tensor
 	size    int
+	chunk   int // most rows of one graph run
 
 	mu   sync.Mutex
 	idle []*engine // most recently used last, at most maxIdle
 }
+
+// Bounds on one graph run. A larger batch is the sum of several runs, so memory
+// grows neither with the batch nor, times the batch, with the model.
+const (
+	maxChunk     = 512
+	maxRunValues = 1 << 24 // values in all layers of all rows
+)
 
 // maxIdle bounds the compiled graphs that a Model keeps between calls: one for
 // training and two for evaluation, and the same once more.
@@ -60,6 +68,15 @@ func New(spec Spec) (*Model, error) {
 	for _, t := range m.tensors {
 		m.size += t.Length
 	}
+	row := m.spec.Inputs // values that one example occupies in all layers
+	for _, l := range m.layers {
+		if l.conv {
+			row += l.out * l.height * l.width
+		} else {
+			row += l.out
+		}
+	}
+	m.chunk = min(max(maxRunValues/row, 2), maxChunk)
 	return m, nil
 }
 

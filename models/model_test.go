@@ -280,6 +280,32 @@ func TestRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// A wide model runs in small pieces: memory is bounded by the run, not by the
+// batch, and a batch cut into pieces is the same sum.
+func TestWideModelsRunInPieces(t *testing.T) {
+	m := newModel(t, Spec{Kind: CNN, Inputs: 1 << 16, Classes: 2, Image: &Image{256, 256, 1}, Conv: []Conv{{32, 1}}})
+	if m.chunk != 7 {
+		t.Errorf("%d rows a run", m.chunk)
+	}
+	narrow := newModel(t, allSpecs()["cnn"])
+	pieces := newModel(t, allSpecs()["cnn"])
+	pieces.chunk = 3
+	params, data := normals(narrow.size, 1), someExamples(narrow.spec, 10, 1)
+	want, _, err := narrow.Gradient(params, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := pieces.Gradient(params, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if math.Abs(float64(want[i]-got[i])) > 1e-5 {
+			t.Errorf("gradient %d: %v in pieces, %v at once", i, got[i], want[i])
+		}
+	}
+}
+
 // Calls on one model from several goroutines do not disturb each other.
 func TestConcurrentUse(t *testing.T) {
 	spec := allSpecs()["mlp-relu"]

@@ -9,10 +9,6 @@ import (
 	"credence/fl"
 )
 
-// maxChunk bounds the rows of one graph run. A larger batch is the sum of
-// several runs, so memory does not grow with the batch.
-const maxChunk = 512
-
 // Progress is reported after each optimiser step.
 type Progress struct {
 	Step  int     // steps done, from 1
@@ -79,7 +75,7 @@ func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, c
 		}
 		steps = cfg.Epochs * perEpoch
 	}
-	e, err := m.acquire(chunkRows(batch), true)
+	e, err := m.acquire(m.chunkRows(batch), true)
 	if err != nil {
 		return Result{}, err
 	}
@@ -142,7 +138,7 @@ func (m *Model) Gradient(params []float32, data fl.Examples) (grad []float32, lo
 	if data.Rows == 0 {
 		return nil, 0, errors.New("models: gradient: there are no examples")
 	}
-	e, err := m.acquire(chunkRows(data.Rows), true)
+	e, err := m.acquire(m.chunkRows(data.Rows), true)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -156,8 +152,9 @@ func (m *Model) Gradient(params []float32, data fl.Examples) (grad []float32, lo
 	return grad, loss, err
 }
 
-// chunkRows is the number of rows of the graph that serves a batch.
-func chunkRows(batch int) int { return min(max(batch, 2), maxChunk) }
+// chunkRows is the number of rows of the graph that serves a batch, at least 2
+// (see compile).
+func (m *Model) chunkRows(batch int) int { return min(max(batch, 2), m.chunk) }
 
 // gradient overwrites grad with the gradient of the mean loss over the rows.
 func (m *Model) gradient(e *engine, params []float32, data fl.Examples, rows []int, grad []float32) (float64, error) {

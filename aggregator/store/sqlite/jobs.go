@@ -1,0 +1,253 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"credence/aggregator/store"
+	"credence/fl"
+	"credence/fl/credit"
+)
+
+// SubmitJob implements store.Store. The same job again changes nothing,
+// whatever the time it names.
+func (s *Store) SubmitJob(ctx context.Context, spec fl.Envelope, escrow credit.Transaction, at time.Time) error {
+	return s.update(ctx, "submitting a job", func(t tx) error {
+		var j fl.JobSpec
+		if err := spec.Read(&j); err != nil {
+			return err
+		}
+		digest, err := t.put(spec)
+		if err != nil {
+			return err
+		}
+		var held digestColumn
+		found, err := t.one("SELECT spec FROM jobs WHERE job = ?", []any{string(j.Job)}, &held)
+		switch {
+		case err != nil:
+			return err
+		case found && held.digest() != digest:
+			return fmt.Errorf("%w: there is a job %s already: choose another name", store.ErrConflict, j.Job)
+		case found:
+			return t.entered(&escrow)
+		}
+		if err := t.exec("INSERT INTO jobs (job, spec, phase, reason, last_round, version, model, submitted_at) VALUES (?, ?, ?, '', 0, 0, ?, ?)",
+			string(j.Job), digest[:], string(store.JobRunning), j.InitialModel[:], milliseconds(at)); err != nil {
+			return err
+		}
+		return t.enter(escrow)
+	})
+}
+
+// entered checks, when a call is repeated, that the transaction that came
+// with it the first time is the one that comes with it now.
+func (t tx) entered(entry *credit.Transaction) error {
+	if entry == nil {
+		return nil
+	}
+	held, err := t.transaction(entry.ID)
+	if err != nil {
+		return err
+	}
+	if held == nil || !same(*held, *entry) {
+		return fmt.Errorf("%w: transaction %s is not what was entered the first time", store.ErrConflict, entry.ID)
+	}
+	return nil
+}
+
+// job is the part of a job that other writes depend on.
+type job struct {
+	phase     store.JobPhase
+	reason    string
+	lastRound int64
+	version   int64
+	spec      fl.Digest
+}
+
+func (t tx) job(name fl.JobID) (j job, err error) {
+	var spec digestColumn
+	found, err := t.one("SELECT phase, reason, last_round, version, spec FROM jobs WHERE job = ?", []any{string(name)},
+		&j.phase, &j.reason, &j.lastRound, &j.version, &spec)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: there is no job %q", store.ErrNotFound, name)
+	}
+	j.spec = spec.digest()
+	return j, err
+}
+
+// running refuses what only a running job may do.
+func (j job) running(name fl.JobID) error {
+	if j.phase != store.JobRunning {
+		return fmt.Errorf("%w: job %s is %s", store.ErrStale, name, j.phase)
+	}
+	return nil
+}
+
+// JoinJob implements store.Store.
+func (s *Store) JoinJob(ctx context.Context, join fl.Envelope) error {
+	return s.update(ctx, "joining a job", func(t tx) error {
+		var d fl.JobJoin
+		if err := join.Read(&d); err != nil {
+			return err
+		}
+		j, err := t.job(d.Job)
+		if err != nil {
+			return err
+		}
+		if j.spec != d.JobSpec {
+			return fmt.Errorf("%w: %s joins job %s with spec %s, and its spec is %s", store.ErrNotFound, d.Node, d.Job, d.JobSpec, j.spec)
+		}
+		digest, err := t.put(join)
+		if err != nil {
+			return err
+		}
+		var held digestColumn
+		found, err := t.one("SELECT document FROM job_joins WHERE job = ? AND node = ?", []any{string(d.Job), string(d.Node)}, &held)
+		switch {
+		case err != nil:
+			return err
+		case found && held.digest() == digest:
+			return nil
+		case found:
+			return fmt.Errorf("%w: %s has joined job %s already, by %s", store.ErrConflict, d.Node, d.Job, held.digest())
+		}
+		if err := j.running(d.Job); err != nil {
+			return err
+		}
+		return t.exec("INSERT INTO job_joins (job, node, document) VALUES (?, ?, ?)", string(d.Job), string(d.Node), digest[:])
+	})
+}
+
+// EndJob implements store.Store. A job that ended otherwise is
+// store.ErrStale, and so is a refund that leaves something in escrow: a round
+// was paid since it was computed.
+func (s *Store) EndJob(ctx context.Context, name fl.JobID, phase store.JobPhase, reason string, doc *fl.Envelope, refund *credit.Transaction) error {
+	return s.update(ctx, fmt.Sprintf("ending job %s", name), func(t tx) error {
+		j, err := t.job(name)
+		if err != nil {
+			return err
+		}
+		if j.phase == phase && j.reason == reason {
+			if doc != nil {
+				if _, err := t.document(doc.Digest()); err != nil {
+					return fmt.Errorf("%w: the job ended without this document: %w", store.ErrConflict, err)
+				}
+			}
+			return t.entered(refund)
+		}
+		if err := j.running(name); err != nil {
+			return err
+		}
+		if doc != nil {
+			if _, err := t.put(*doc); err != nil {
+				return err
+			}
+		}
+		return t.end(name, phase, reason, refund)
+	})
+}
+
+// end moves a running job into a final phase. Its escrow is empty afterwards,
+// or credits would be locked up for ever.
+func (t tx) end(name fl.JobID, phase store.JobPhase, reason string, refund *credit.Transaction) error {
+	switch phase {
+	case store.JobDone, store.JobCancelled, store.JobFailed:
+	default:
+		return fmt.Errorf("a job does not end as %q: want %s, %s or %s", phase, store.JobDone, store.JobCancelled, store.JobFailed)
+	}
+	if err := t.exec("UPDATE jobs SET phase = ?, reason = ? WHERE job = ?", string(phase), reason, string(name)); err != nil {
+		return err
+	}
+	if err := t.enterOptional(refund); err != nil {
+		return err
+	}
+	account := credit.EscrowAccount(name)
+	var left int64
+	if _, err := t.one("SELECT balance FROM accounts WHERE account = ?", []any{account}, &left); err != nil {
+		return err
+	}
+	if left != 0 {
+		return fmt.Errorf("%w: %s would keep %d credits: refund what it holds now", store.ErrStale, account, left)
+	}
+	return nil
+}
+
+const selectJobs = `SELECT j.job, j.spec, d.envelope, j.phase, j.reason, j.last_round, j.version, j.model, j.submitted_at
+	FROM jobs j JOIN documents d ON d.digest = j.spec`
+
+func scanJob(scan func(...any) error) (name fl.JobID, j store.Job, err error) {
+	var spec, model digestColumn
+	var text []byte
+	var submitted int64
+	if err := scan(&name, &spec, &text, &j.Phase, &j.Reason, &j.LastRound, &j.Version, &model, &submitted); err != nil {
+		return "", j, err
+	}
+	j.Model, j.SubmitTime = model.digest(), instant(submitted)
+	j.Joins = make(map[fl.NodeID]fl.Envelope)
+	j.Spec, err = decodeDocument(spec.digest(), text)
+	return name, j, err
+}
+
+// joins reads the consents to one job, or to all of them for "".
+func (t tx) joins(of fl.JobID, add func(fl.JobID, fl.NodeID, fl.Envelope)) error {
+	return t.each(`SELECT j.job, j.node, j.document, d.envelope FROM job_joins j JOIN documents d ON d.digest = j.document
+		WHERE ?1 = '' OR j.job = ?1`, []any{string(of)}, func(scan func(...any) error) error {
+		var name fl.JobID
+		var node fl.NodeID
+		var digest digestColumn
+		var text []byte
+		if err := scan(&name, &node, &digest, &text); err != nil {
+			return err
+		}
+		e, err := decodeDocument(digest.digest(), text)
+		add(name, node, e)
+		return err
+	})
+}
+
+// Job implements store.Store.
+func (s *Store) Job(ctx context.Context, name fl.JobID) (j store.Job, err error) {
+	err = s.view(ctx, "reading a job", func(t tx) error {
+		found := false
+		err := t.each(selectJobs+" WHERE j.job = ?", []any{string(name)}, func(scan func(...any) error) (err error) {
+			found = true
+			_, j, err = scanJob(scan)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return fmt.Errorf("%w: there is no job %q", store.ErrNotFound, name)
+		}
+		return t.joins(name, func(_ fl.JobID, node fl.NodeID, e fl.Envelope) { j.Joins[node] = e })
+	})
+	if err != nil {
+		return store.Job{}, err
+	}
+	return j, nil
+}
+
+// Jobs implements store.Store.
+func (s *Store) Jobs(ctx context.Context) (jobs []store.Job, err error) {
+	err = s.view(ctx, "listing the jobs", func(t tx) error {
+		index := make(map[fl.JobID]int)
+		err := t.each(selectJobs+" ORDER BY j.submitted_at, j.seq", nil, func(scan func(...any) error) error {
+			name, j, err := scanJob(scan)
+			index[name] = len(jobs)
+			jobs = append(jobs, j)
+			return err
+		})
+		return errors.Join(err, t.joins("", func(name fl.JobID, node fl.NodeID, e fl.Envelope) {
+			if i, ok := index[name]; ok {
+				jobs[i].Joins[node] = e
+			}
+		}))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return jobs, nil
+}

@@ -69,7 +69,7 @@ func (c TrainConfig) validate() error {
 		name  string
 		value float64
 	}{{"momentum", c.Momentum}, {"beta1", c.Beta1}, {"beta2", c.Beta2}} {
-		if !(r.value >= 0 && r.value < 1) {
+		if r.value < 0 || r.value >= 1 || math.IsNaN(r.value) {
 			return fmt.Errorf("%s is %v: want a number in (0, 1)", r.name, r.value)
 		}
 	}

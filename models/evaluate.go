@@ -97,7 +97,7 @@ func (m *Model) eachRow(params []float32, data fl.Examples, f func(row int, logi
 		size = fewRows
 	}
 	size = m.chunkRows(size)
-	e, err := m.acquire(size, false)
+	e, err := m.acquire(size, predicting)
 	if err != nil {
 		return err
 	}

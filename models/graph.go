@@ -15,8 +15,8 @@ import (
 // engine is a compiled graph for a fixed number of rows, with the buffers that
 // it reads. It serves one goroutine at a time.
 type engine struct {
-	rows     int
-	training bool // has targets, a loss and gradients; otherwise logits only
+	rows    int
+	purpose purpose
 
 	x, targets []float32   // input buffers, row-major
 	params     [][]float32 // one buffer a tensor, dense weights transposed
@@ -24,25 +24,48 @@ type engine struct {
 
 	logits gorgonia.Value
 	loss   gorgonia.Value
-	grads  []gorgonia.Value // as params
+	grads  []gorgonia.Value // as params; nil where purpose has no gradient
 }
+
+// purpose says what a graph computes: the logits when empty, else the loss, and
+// the gradient of each tensor whose byte is 1. It is a string so that it
+// compares. Gradients that nobody asked for cost nothing: a node that trains
+// the last layers only does not propagate back to the first.
+type purpose string
+
+const predicting purpose = ""
+
+// training is the purpose of moving the given spans.
+func (m *Model) training(spans []span) purpose {
+	wanted := make([]byte, len(m.tensors))
+	for i, t := range m.tensors {
+		for _, s := range spans {
+			if max(s.from, t.Offset) < min(s.to, t.Offset+t.Length) {
+				wanted[i] = 1
+			}
+		}
+	}
+	return purpose(wanted)
+}
+
+func (p purpose) gradient(tensor int) bool { return p[tensor] == 1 }
 
 // buildMu serialises graph construction: gorgonia keeps constants, and the
 // pools behind its type inference, in package variables.
 var buildMu sync.Mutex
 
 // acquire returns an idle engine of that shape or compiles one.
-func (m *Model) acquire(rows int, training bool) (*engine, error) {
+func (m *Model) acquire(rows int, purpose purpose) (*engine, error) {
 	m.mu.Lock()
 	for i, e := range m.idle {
-		if e.rows == rows && e.training == training {
+		if e.rows == rows && e.purpose == purpose {
 			m.idle = append(m.idle[:i], m.idle[i+1:]...)
 			m.mu.Unlock()
 			return e, nil
 		}
 	}
 	m.mu.Unlock()
-	return m.compile(rows, training)
+	return m.compile(rows, purpose)
 }
 
 // release keeps the engine for the next call, in place of the one that was
@@ -59,10 +82,10 @@ func (m *Model) release(e *engine) {
 
 // compile builds the graph for rows examples, at least 2: gorgonia treats some
 // one-row matrices as vectors.
-func (m *Model) compile(rows int, training bool) (*engine, error) {
+func (m *Model) compile(rows int, purpose purpose) (*engine, error) {
 	buildMu.Lock()
 	defer buildMu.Unlock()
-	e := &engine{rows: rows, training: training}
+	e := &engine{rows: rows, purpose: purpose}
 	g := gorgonia.NewGraph()
 
 	input := func(name string, shape ...int) (*gorgonia.Node, []float32) {
@@ -78,6 +101,7 @@ func (m *Model) compile(rows int, training bool) (*engine, error) {
 	h, e.x = input("x", shape...)
 
 	var wrt gorgonia.Nodes
+	var moving []int // the tensor behind each node of wrt
 	for i, l := range m.layers {
 		wShape := l.weight.Shape
 		if !l.conv {
@@ -85,7 +109,11 @@ func (m *Model) compile(rows int, training bool) (*engine, error) {
 		}
 		w, wBuffer := input(l.weight.Name, wShape...)
 		b, bBuffer := input(l.bias.Name, l.out)
-		wrt = append(wrt, w, b)
+		for j, n := range []*gorgonia.Node{w, b} {
+			if purpose != predicting && purpose.gradient(2*i+j) {
+				wrt, moving = append(wrt, n), append(moving, 2*i+j)
+			}
+		}
 		e.params = append(e.params, wBuffer, bBuffer)
 		var err error
 		if h, err = m.apply(l, h, w, b); err != nil {
@@ -93,7 +121,7 @@ func (m *Model) compile(rows int, training bool) (*engine, error) {
 		}
 	}
 	gorgonia.Read(h, &e.logits)
-	if !training {
+	if purpose == predicting {
 		e.machine = gorgonia.NewTapeMachine(g)
 		return e, nil
 	}
@@ -104,14 +132,16 @@ func (m *Model) compile(rows int, training bool) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("models: build the loss of a %s: %w", m.spec.Kind, err)
 	}
-	grads, err := gorgonia.Grad(loss, wrt...)
-	if err != nil {
-		return nil, fmt.Errorf("models: differentiate a %s: %w", m.spec.Kind, err)
+	var grads gorgonia.Nodes
+	if len(wrt) > 0 {
+		if grads, err = gorgonia.Grad(loss, wrt...); err != nil {
+			return nil, fmt.Errorf("models: differentiate a %s: %w", m.spec.Kind, err)
+		}
 	}
 	roots := gorgonia.Nodes{gorgonia.Read(loss, &e.loss)}
-	e.grads = make([]gorgonia.Value, len(grads))
+	e.grads = make([]gorgonia.Value, len(m.tensors))
 	for i, grad := range grads {
-		roots = append(roots, gorgonia.Read(grad, &e.grads[i]))
+		roots = append(roots, gorgonia.Read(grad, &e.grads[moving[i]]))
 	}
 	// Only what the loss and the gradients need: without this the machine would
 	// also compute the gradient of the examples.
@@ -174,31 +204,27 @@ func (e *engine) setParameters(m *Model, params []float32) {
 
 // addGradients adds the gradients of the last run to the flat vector.
 func (e *engine) addGradients(m *Model, sum []float32) error {
-	for i, l := range m.layers {
-		dw, err := floats(e.grads[2*i], l.weight.Length)
+	for i, t := range m.tensors {
+		if !e.purpose.gradient(i) {
+			continue
+		}
+		grad, err := floats(e.grads[i], t.Length)
 		if err != nil {
-			return fmt.Errorf("models: gradient of %s: %w", l.weight.Name, err)
+			return fmt.Errorf("models: gradient of %s: %w", t.Name, err)
 		}
-		db, err := floats(e.grads[2*i+1], l.bias.Length)
-		if err != nil {
-			return fmt.Errorf("models: gradient of %s: %w", l.bias.Name, err)
-		}
-		w := sum[l.weight.Offset:][:l.weight.Length]
-		if l.conv {
-			for j, v := range dw {
-				w[j] += v
+		to := sum[t.Offset:][:t.Length]
+		if len(t.Shape) != 2 {
+			for j, v := range grad {
+				to[j] += v
 			}
-		} else {
-			for o := range l.out {
-				row := w[o*l.in : (o+1)*l.in]
-				for j := range row {
-					row[j] += dw[j*l.out+o]
-				}
-			}
+			continue
 		}
-		b := sum[l.bias.Offset:][:l.bias.Length]
-		for j, v := range db {
-			b[j] += v
+		out, in := t.Shape[0], t.Shape[1] // transposed in the graph
+		for o := range out {
+			row := to[o*in : (o+1)*in]
+			for j := range row {
+				row[j] += grad[j*out+o]
+			}
 		}
 	}
 	return nil
@@ -211,7 +237,7 @@ func (e *engine) setRows(data fl.Examples, rows []int, weight float32) {
 		copy(e.x[i*data.Features:], data.Row(r))
 	}
 	clear(e.x[len(rows)*data.Features:])
-	if e.training {
+	if e.purpose != predicting {
 		clear(e.targets)
 		for i, r := range rows {
 			e.targets[i*data.Classes+int(data.Y[r])] = weight

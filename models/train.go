@@ -75,7 +75,7 @@ func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, c
 		}
 		steps = cfg.Epochs * perEpoch
 	}
-	e, err := m.acquire(m.chunkRows(batch), true)
+	e, err := m.acquire(m.chunkRows(batch), m.training(opt.spans))
 	if err != nil {
 		return Result{}, err
 	}
@@ -138,7 +138,7 @@ func (m *Model) Gradient(params []float32, data fl.Examples) (grad []float32, lo
 	if data.Rows == 0 {
 		return nil, 0, errors.New("models: gradient: there are no examples")
 	}
-	e, err := m.acquire(m.chunkRows(data.Rows), true)
+	e, err := m.acquire(m.chunkRows(data.Rows), m.training([]span{{0, m.size}}))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -156,7 +156,8 @@ func (m *Model) Gradient(params []float32, data fl.Examples) (grad []float32, lo
 // (see compile).
 func (m *Model) chunkRows(batch int) int { return min(max(batch, 2), m.chunk) }
 
-// gradient overwrites grad with the gradient of the mean loss over the rows.
+// gradient overwrites grad with the gradient of the mean loss over the rows;
+// tensors outside the engine's purpose get zeros.
 func (m *Model) gradient(e *engine, params []float32, data fl.Examples, rows []int, grad []float32) (float64, error) {
 	clear(grad)
 	e.setParameters(m, params)

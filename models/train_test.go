@@ -404,10 +404,21 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
+// A node that trains the last layer only is spared the way back to the first.
+func BenchmarkStepOfLastLayer(b *testing.B) {
+	m := newModel(b, Spec{Kind: CNN, Inputs: 64, Classes: 10, Image: &Image{8, 8, 1}, Conv: []Conv{{8, 3}, {16, 3}}})
+	data := someExamples(m.spec, 32, 1)
+	last := m.layers[len(m.layers)-1].weight
+	shards := []fl.Shard{{Offset: last.Offset, Length: m.size - last.Offset}}
+	if _, err := m.Train(b.Context(), m.Init(1), data, TrainConfig{LearningRate: 0.001, Steps: b.N}, shards, nil); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
 		m := newModel(b, allSpecs()["cnn"])
-		if _, err := m.compile(32, true); err != nil {
+		if _, err := m.compile(32, m.training([]span{{0, m.size}})); err != nil {
 			b.Fatal(err)
 		}
 	}

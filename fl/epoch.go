@@ -50,6 +50,27 @@ func (p EpochPlan) Point(node NodeID) int {
 	return 0
 }
 
+// SealKey is a member's X25519 public key for one epoch: shares for the member
+// are sealed to it, and it is erased with the epoch, so that boxes which a
+// relay kept become unreadable.
+type SealKey struct {
+	Genesis   Digest `json:"genesis"`
+	EpochPlan Digest `json:"epoch_plan"`
+	Node      NodeID `json:"node"`
+	Key       []byte `json:"key"` // 32 bytes
+}
+
+// Kind implements Document.
+func (SealKey) Kind() Kind { return "seal-key/v1" }
+
+// Validate implements Document.
+func (k SealKey) Validate() error {
+	if len(k.Key) != 32 {
+		return fmt.Errorf("seal key: %d bytes: want 32", len(k.Key))
+	}
+	return validSubject(k.Genesis, k.EpochPlan, k.Node)
+}
+
 // KeyCommitment is a member's hash commitment to its key share, published
 // before any key share is revealed, so that no member chooses its share after
 // seeing the others'.
@@ -71,13 +92,12 @@ func (c KeyCommitment) Validate() error {
 	return validSubject(c.Genesis, c.EpochPlan, c.Node)
 }
 
-// KeyReveal opens a KeyCommitment: p_j = -a*s_j + e_j as a blob, and the salt.
+// KeyReveal opens a KeyCommitment.
 type KeyReveal struct {
 	Genesis   Digest `json:"genesis"`
 	EpochPlan Digest `json:"epoch_plan"`
 	Node      NodeID `json:"node"`
-	KeyShare  Digest `json:"key_share"` // blob: one polynomial, canonical encoding
-	Salt      []byte `json:"salt"`
+	Reveal    Digest `json:"reveal"` // blob: salt and p_j = -a*s_j + e_j, canonical encoding
 }
 
 // Kind implements Document.
@@ -85,8 +105,8 @@ func (KeyReveal) Kind() Kind { return "key-reveal/v1" }
 
 // Validate implements Document.
 func (r KeyReveal) Validate() error {
-	if r.KeyShare.IsZero() || len(r.Salt) != 32 {
-		return errors.New("key reveal: want a key share and a salt of 32 bytes")
+	if r.Reveal.IsZero() {
+		return errors.New("key reveal: names no reveal")
 	}
 	return validSubject(r.Genesis, r.EpochPlan, r.Node)
 }
@@ -124,7 +144,8 @@ type EpochKey struct {
 	Genesis     Digest    `json:"genesis"`
 	EpochPlan   Digest    `json:"epoch_plan"`
 	Epoch       uint64    `json:"epoch"`
-	Commitments []Digest  `json:"commitments"` // one a member, in their order
+	SealKeys    []Digest  `json:"seal_keys"` // one a member, in their order
+	Commitments []Digest  `json:"commitments"`
 	Reveals     []Digest  `json:"reveals"`
 	Dealings    []Digest  `json:"dealings"`
 	PublicKey   Digest    `json:"public_key"` // blob: sum of the key shares
@@ -142,8 +163,8 @@ func (k EpochKey) Validate() error {
 		return errNoGenesis
 	case k.EpochPlan.IsZero() || k.PublicKey.IsZero() || k.Epoch < 1:
 		return errors.New("epoch key: incomplete")
-	case n < 2 || len(k.Reveals) != n || len(k.Dealings) != n:
-		return fmt.Errorf("epoch key: %d commitments, %d reveals, %d dealings", n, len(k.Reveals), len(k.Dealings))
+	case n < 2 || len(k.SealKeys) != n || len(k.Reveals) != n || len(k.Dealings) != n:
+		return fmt.Errorf("epoch key: %d seal keys, %d commitments, %d reveals, %d dealings", len(k.SealKeys), n, len(k.Reveals), len(k.Dealings))
 	}
 	return validTime("epoch key: closed_at", k.ClosedAt)
 }

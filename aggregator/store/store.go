@@ -48,6 +48,7 @@ type Party struct {
 type Epoch struct {
 	Number      uint64
 	Plan        fl.Envelope
+	SealKeys    map[fl.NodeID]fl.Envelope
 	Commitments map[fl.NodeID]fl.Envelope
 	Reveals     map[fl.NodeID]fl.Envelope
 	Dealings    map[fl.NodeID]fl.Envelope
@@ -141,7 +142,7 @@ type Store interface {
 
 	// OpenEpoch stores an epoch plan; epochs are numbered without gaps from 1.
 	OpenEpoch(ctx context.Context, plan fl.Envelope) error
-	// AddEpochDocument stores a member's key commitment, reveal or dealing;
+	// AddEpochDocument stores a member's seal key, key commitment, reveal or dealing;
 	// one of each kind a member.
 	AddEpochDocument(ctx context.Context, epoch uint64, doc fl.Envelope) error
 	CloseEpoch(ctx context.Context, epoch uint64, key fl.Envelope) error

@@ -504,12 +504,12 @@ func (*Task_Decrypt) isTask_Task() {}
 
 // EpochTask asks a committee member for its next contribution to a key.
 type EpochTask struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plan          []byte                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
-	Commitments   [][]byte               `protobuf:"bytes,2,rep,name=commitments,proto3" json:"commitments,omitempty"` // all of them once complete
-	Reveals       [][]byte               `protobuf:"bytes,3,rep,name=reveals,proto3" json:"reveals,omitempty"`
-	Dealings      [][]byte               `protobuf:"bytes,4,rep,name=dealings,proto3" json:"dealings,omitempty"`
-	Key           []byte                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"` // when the epoch is closed and the member has to take its shares
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Plan  []byte                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Of each kind either none, or all of them in the order of the members.
+	SealKeys      [][]byte `protobuf:"bytes,2,rep,name=seal_keys,json=sealKeys,proto3" json:"seal_keys,omitempty"`
+	Commitments   [][]byte `protobuf:"bytes,3,rep,name=commitments,proto3" json:"commitments,omitempty"`
+	Reveals       [][]byte `protobuf:"bytes,4,rep,name=reveals,proto3" json:"reveals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -551,6 +551,13 @@ func (x *EpochTask) GetPlan() []byte {
 	return nil
 }
 
+func (x *EpochTask) GetSealKeys() [][]byte {
+	if x != nil {
+		return x.SealKeys
+	}
+	return nil
+}
+
 func (x *EpochTask) GetCommitments() [][]byte {
 	if x != nil {
 		return x.Commitments
@@ -561,20 +568,6 @@ func (x *EpochTask) GetCommitments() [][]byte {
 func (x *EpochTask) GetReveals() [][]byte {
 	if x != nil {
 		return x.Reveals
-	}
-	return nil
-}
-
-func (x *EpochTask) GetDealings() [][]byte {
-	if x != nil {
-		return x.Dealings
-	}
-	return nil
-}
-
-func (x *EpochTask) GetKey() []byte {
-	if x != nil {
-		return x.Key
 	}
 	return nil
 }
@@ -689,7 +682,7 @@ func (x *TrainTask) GetEpochKey() []byte {
 type NoiseTask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Plan          []byte                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
-	EpochPlan     []byte                 `protobuf:"bytes,2,opt,name=epoch_plan,json=epochPlan,proto3" json:"epoch_plan,omitempty"`
+	EpochKey      []byte                 `protobuf:"bytes,2,opt,name=epoch_key,json=epochKey,proto3" json:"epoch_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -731,9 +724,9 @@ func (x *NoiseTask) GetPlan() []byte {
 	return nil
 }
 
-func (x *NoiseTask) GetEpochPlan() []byte {
+func (x *NoiseTask) GetEpochKey() []byte {
 	if x != nil {
-		return x.EpochPlan
+		return x.EpochKey
 	}
 	return nil
 }
@@ -743,7 +736,7 @@ type DecryptTask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Plan          []byte                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	Seal          []byte                 `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
-	EpochPlan     []byte                 `protobuf:"bytes,3,opt,name=epoch_plan,json=epochPlan,proto3" json:"epoch_plan,omitempty"`
+	EpochKey      []byte                 `protobuf:"bytes,3,opt,name=epoch_key,json=epochKey,proto3" json:"epoch_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,9 +785,9 @@ func (x *DecryptTask) GetSeal() []byte {
 	return nil
 }
 
-func (x *DecryptTask) GetEpochPlan() []byte {
+func (x *DecryptTask) GetEpochKey() []byte {
 	if x != nil {
-		return x.EpochPlan
+		return x.EpochKey
 	}
 	return nil
 }
@@ -1108,6 +1101,7 @@ type DownloadRequest struct {
 	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
 	Length        int32                  `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"` // at most 512 KiB
+	Via           []byte                 `protobuf:"bytes,4,opt,name=via,proto3" json:"via,omitempty"`        // digest of a document that names the blob
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1161,6 +1155,13 @@ func (x *DownloadRequest) GetLength() int32 {
 		return x.Length
 	}
 	return 0
+}
+
+func (x *DownloadRequest) GetVia() []byte {
+	if x != nil {
+		return x.Via
+	}
+	return nil
 }
 
 type DownloadResponse struct {
@@ -2308,28 +2309,25 @@ const file_federation_proto_rawDesc = "" +
 	"\x05train\x18\x03 \x01(\v2\x16.credence.v1.TrainTaskH\x00R\x05train\x12.\n" +
 	"\x05noise\x18\x04 \x01(\v2\x16.credence.v1.NoiseTaskH\x00R\x05noise\x124\n" +
 	"\adecrypt\x18\x05 \x01(\v2\x18.credence.v1.DecryptTaskH\x00R\adecryptB\x06\n" +
-	"\x04task\"\x89\x01\n" +
+	"\x04task\"x\n" +
 	"\tEpochTask\x12\x12\n" +
-	"\x04plan\x18\x01 \x01(\fR\x04plan\x12 \n" +
-	"\vcommitments\x18\x02 \x03(\fR\vcommitments\x12\x18\n" +
-	"\areveals\x18\x03 \x03(\fR\areveals\x12\x1a\n" +
-	"\bdealings\x18\x04 \x03(\fR\bdealings\x12\x10\n" +
-	"\x03key\x18\x05 \x01(\fR\x03key\"&\n" +
+	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x1b\n" +
+	"\tseal_keys\x18\x02 \x03(\fR\bsealKeys\x12 \n" +
+	"\vcommitments\x18\x03 \x03(\fR\vcommitments\x12\x18\n" +
+	"\areveals\x18\x04 \x03(\fR\areveals\"&\n" +
 	"\tOfferTask\x12\x19\n" +
 	"\bjob_spec\x18\x01 \x01(\fR\ajobSpec\"W\n" +
 	"\tTrainTask\x12\x19\n" +
 	"\bjob_spec\x18\x01 \x01(\fR\ajobSpec\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\fR\x04plan\x12\x1b\n" +
-	"\tepoch_key\x18\x03 \x01(\fR\bepochKey\">\n" +
+	"\tepoch_key\x18\x03 \x01(\fR\bepochKey\"<\n" +
 	"\tNoiseTask\x12\x12\n" +
-	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x1d\n" +
-	"\n" +
-	"epoch_plan\x18\x02 \x01(\fR\tepochPlan\"T\n" +
+	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x1b\n" +
+	"\tepoch_key\x18\x02 \x01(\fR\bepochKey\"R\n" +
 	"\vDecryptTask\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x12\n" +
-	"\x04seal\x18\x02 \x01(\fR\x04seal\x12\x1d\n" +
-	"\n" +
-	"epoch_plan\x18\x03 \x01(\fR\tepochPlan\"+\n" +
+	"\x04seal\x18\x02 \x01(\fR\x04seal\x12\x1b\n" +
+	"\tepoch_key\x18\x03 \x01(\fR\bepochKey\"+\n" +
 	"\rSubmitRequest\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\"*\n" +
 	"\x0eSubmitResponse\x12\x18\n" +
@@ -2346,11 +2344,12 @@ const file_federation_proto_rawDesc = "" +
 	"\x04last\x18\x04 \x01(\bR\x04last\"D\n" +
 	"\x0eUploadResponse\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x1a\n" +
-	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"Y\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"k\n" +
 	"\x0fDownloadRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06length\x18\x03 \x01(\x05R\x06length\":\n" +
+	"\x06length\x18\x03 \x01(\x05R\x06length\x12\x10\n" +
+	"\x03via\x18\x04 \x01(\fR\x03via\":\n" +
 	"\x10DownloadResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\",\n" +

@@ -1,0 +1,310 @@
+package aggregator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"credence/aggregator/blob"
+	"credence/aggregator/store"
+	"credence/fl"
+	"credence/fl/round"
+)
+
+// submit takes in one signed document of the caller: it checks the signature,
+// the addressee and that every blob it names is here and well-formed, applies
+// it, and answers with a signed receipt. Submitting the same document again
+// gives a receipt again and changes nothing.
+func (a *Aggregator) submit(ctx context.Context, party store.Party, raw []byte) (fl.Envelope, error) {
+	node := party.Enrolment.Node
+	envelope, err := fl.DecodeEnvelope(raw)
+	if err != nil {
+		return fl.Envelope{}, fl.RefusalFor(node, err)
+	}
+	if envelope.Signer != node {
+		return fl.Envelope{}, fl.Refuse(fl.CodeNotAllowed, node, "%s submits a document signed by %s: parties submit their own", node, envelope.Signer)
+	}
+	accept, known := a.intake()[envelope.Kind]
+	if !known {
+		return fl.Envelope{}, fl.Refuse(fl.CodeMalformed, node, "documents of kind %q are not submitted", envelope.Kind)
+	}
+	if err := envelope.Verify(party.Enrolment.SigningKey); err != nil {
+		return fl.Envelope{}, fl.RefusalFor(node, err)
+	}
+	at, err := accept(ctx, party.Enrolment, envelope)
+	if err != nil {
+		return fl.Envelope{}, namedRefusal(node, err)
+	}
+	a.wake.signal()
+	return a.sign(fl.Receipt{Genesis: a.genesisID, Subject: envelope.Digest(), Of: envelope.Kind, Node: node, AcceptedAt: at})
+}
+
+// namedRefusal makes sure that a refusal names the party it refuses.
+func namedRefusal(node fl.NodeID, err error) error {
+	if errors.Is(err, fl.ErrMalformed) || errors.Is(err, fl.ErrWrongKind) {
+		return fl.RefusalFor(node, err)
+	}
+	err = edgeError(err)
+	var r *fl.Refusal
+	if errors.As(err, &r) && r.Party == "" {
+		return &fl.Refusal{Code: r.Code, Party: node, Reason: r.Reason}
+	}
+	return err
+}
+
+// accept applies a document and returns the time at which it was accepted.
+type accept func(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error)
+
+func (a *Aggregator) intake() map[fl.Kind]accept {
+	return map[fl.Kind]accept{
+		fl.SealKey{}.Kind():         a.acceptSealKey,
+		fl.KeyCommitment{}.Kind():   a.acceptKeyCommitment,
+		fl.KeyReveal{}.Kind():       a.acceptKeyReveal,
+		fl.KeyDealing{}.Kind():      a.acceptKeyDealing,
+		fl.JobSpec{}.Kind():         a.acceptJob,
+		fl.JobJoin{}.Kind():         a.acceptJoin,
+		fl.JobCancel{}.Kind():       a.acceptCancel,
+		fl.NoiseDealing{}.Kind():    a.acceptNoise,
+		fl.Decline{}.Kind():         a.acceptDecline,
+		fl.UpdateHeader{}.Kind():    a.acceptUpdate,
+		fl.DecryptionShare{}.Kind(): a.acceptShare,
+	}
+}
+
+// addressed checks that a document belongs to this federation and speaks for
+// its signer.
+func (a *Aggregator) addressed(from fl.Enrolment, genesis fl.Digest, speaksFor fl.NodeID) error {
+	if genesis != a.genesisID {
+		return fl.Refuse(fl.CodeWrongAddressee, from.Node, "the document is for another federation")
+	}
+	if speaksFor != from.Node {
+		return fl.Refuse(fl.CodeNotAllowed, from.Node, "%s signs for %s", from.Node, speaksFor)
+	}
+	return nil
+}
+
+// needBlob checks that a blob is here and has exactly the size it must have.
+func (a *Aggregator) needBlob(ctx context.Context, node fl.NodeID, what string, digest fl.Digest, size int) error {
+	got, err := a.blobs.Size(ctx, digest)
+	if errors.Is(err, blob.ErrNotFound) {
+		return fl.Refuse(fl.CodeNotReady, node, "%s %s is not uploaded yet", what, digest.Short())
+	}
+	if err != nil {
+		return err
+	}
+	if got != int64(size) {
+		return fl.Refuse(fl.CodeMalformed, node, "%s %s has %d bytes: want %d", what, digest.Short(), got, size)
+	}
+	return nil
+}
+
+// roundFor loads the round that a document names and checks that its plan is
+// the one the document was made for.
+func (a *Aggregator) roundFor(ctx context.Context, node fl.NodeID, job fl.JobID, number uint64, plan fl.Digest) (store.Round, fl.Plan, error) {
+	r, err := a.store.Round(ctx, job, number)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Round{}, fl.Plan{}, fl.Refuse(fl.CodeWrongAddressee, node, "there is no round %d of job %s", number, job)
+	}
+	if err != nil {
+		return store.Round{}, fl.Plan{}, err
+	}
+	if r.Plan.Digest() != plan {
+		return store.Round{}, fl.Plan{}, fl.Refuse(fl.CodeWrongAddressee, node, "the document is for another plan of round %d of job %s", number, job)
+	}
+	var p fl.Plan
+	if err := a.readOwn(r.Plan, &p); err != nil {
+		return store.Round{}, fl.Plan{}, err
+	}
+	return r, p, nil
+}
+
+// acceptUpdate takes in a client's update: the cheap checks first, then every
+// ciphertext is decoded once, so that nothing non-canonical reaches a sum.
+func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error) {
+	var h fl.UpdateHeader
+	if err := doc.Read(&h); err != nil {
+		return time.Time{}, err
+	}
+	if err := a.addressed(from, h.Genesis, h.Node); err != nil {
+		return time.Time{}, err
+	}
+	_, plan, err := a.roundFor(ctx, h.Node, h.Job, h.Round, h.Plan)
+	if err != nil {
+		return time.Time{}, err
+	}
+	assigned, in := plan.Assigned(h.Node)
+	switch {
+	case !in:
+		return time.Time{}, fl.Refuse(fl.CodeNotInCohort, h.Node, "the plan of round %d of job %s does not name %s", h.Round, h.Job, h.Node)
+	case h.EpochKey != plan.EpochKey:
+		return time.Time{}, fl.Refuse(fl.CodeWrongAddressee, h.Node, "the update is encrypted under another epoch key than the plan's")
+	case h.ProofLevel != plan.ProofLevel:
+		return time.Time{}, fl.Refuse(fl.CodeProofLevel, h.Node, "proof level %s: the plan asks for %s", h.ProofLevel, plan.ProofLevel)
+	case !slices.EqualFunc(h.Ciphertexts, assigned.Shards, func(c fl.ShardCiphertext, shard int) bool { return c.Shard == shard }):
+		return time.Time{}, fl.Refuse(fl.CodeMalformed, h.Node, "the update does not hold exactly the assigned shards %v", assigned.Shards)
+	}
+	event := round.UpdateAccepted{Node: h.Node, Header: doc.Digest(), At: a.now()}
+	if err := a.mayStep(ctx, h.Job, h.Round, event); err != nil {
+		return time.Time{}, err // late, declined, or another update is in: no need to read the ciphertexts
+	}
+	for _, c := range h.Ciphertexts {
+		if err := a.needBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes()); err != nil {
+			return time.Time{}, err
+		}
+		raw, err := a.blobs.Get(ctx, c.Digest)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if _, err := a.suite.ParseCiphertext(raw); err != nil {
+			return time.Time{}, fl.Refuse(fl.CodeMalformed, h.Node, "ciphertext of shard %d: %s", c.Shard, err)
+		}
+	}
+	if err := a.refuseCopies(ctx, h); err != nil {
+		return time.Time{}, err
+	}
+	event.At = a.now()
+	return event.At, a.step(ctx, h.Job, h.Round, event, stepExtras{documents: []fl.Envelope{doc}})
+}
+
+// refuseCopies refuses an update that holds a ciphertext of another client of
+// the round: whoever copies one doubles an update that it cannot read.
+func (a *Aggregator) refuseCopies(ctx context.Context, h fl.UpdateHeader) error {
+	docs, err := a.store.RoundDocuments(ctx, h.Job, h.Round)
+	if err != nil {
+		return err
+	}
+	mine := make(map[fl.Digest]bool, len(h.Ciphertexts))
+	for _, c := range h.Ciphertexts {
+		if mine[c.Digest] {
+			return fl.Refuse(fl.CodeConflict, h.Node, "the update holds the same ciphertext twice")
+		}
+		mine[c.Digest] = true
+	}
+	for _, d := range docs {
+		var other fl.UpdateHeader
+		if d.Kind != other.Kind() || d.Signer == h.Node {
+			continue
+		}
+		if err := d.Read(&other); err != nil {
+			return err
+		}
+		for _, c := range other.Ciphertexts {
+			if mine[c.Digest] {
+				return fl.Refuse(fl.CodeConflict, h.Node, "the ciphertext of shard %d is a copy of another client's", c.Shard)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Aggregator) acceptDecline(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error) {
+	var d fl.Decline
+	if err := doc.Read(&d); err != nil {
+		return time.Time{}, err
+	}
+	if err := a.addressed(from, d.Genesis, d.Node); err != nil {
+		return time.Time{}, err
+	}
+	if _, _, err := a.roundFor(ctx, d.Node, d.Job, d.Round, d.Plan); err != nil {
+		return time.Time{}, err
+	}
+	at := a.now()
+	a.log.Info("client declined", "job", d.Job, "round", d.Round, "client", d.Node, "reason", d.Reason)
+	return at, a.step(ctx, d.Job, d.Round, round.Declined{Node: d.Node, At: at}, stepExtras{documents: []fl.Envelope{doc}})
+}
+
+// acceptNoise takes in a member's noise dealing: it must be complete, one box
+// for every member and shard.
+func (a *Aggregator) acceptNoise(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error) {
+	var d fl.NoiseDealing
+	if err := doc.Read(&d); err != nil {
+		return time.Time{}, err
+	}
+	if err := a.addressed(from, d.Genesis, d.Node); err != nil {
+		return time.Time{}, err
+	}
+	_, plan, err := a.roundFor(ctx, d.Node, d.Job, d.Round, d.Plan)
+	if err != nil {
+		return time.Time{}, err
+	}
+	epoch, err := a.epoch(ctx, plan.Epoch)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if epoch.plan.Point(d.Node) == 0 {
+		return time.Time{}, fl.Refuse(fl.CodeNotAllowed, d.Node, "%s is not in the committee of epoch %d", d.Node, plan.Epoch)
+	}
+	if err := a.checkBoxes(ctx, d.Node, d.Boxes, epoch.plan.Members, plan.Shards); err != nil {
+		return time.Time{}, err
+	}
+	at := a.now()
+	return at, a.step(ctx, d.Job, d.Round, round.NoiseDealt{Member: d.Node, Dealing: doc.Digest(), At: at}, stepExtras{documents: []fl.Envelope{doc}})
+}
+
+// checkBoxes checks that a dealing holds, for every shard in order, one box
+// for every member in order, and that the boxes are here.
+func (a *Aggregator) checkBoxes(ctx context.Context, dealer fl.NodeID, boxes []fl.Box, members []fl.NodeID, shards int) error {
+	if len(boxes) != len(members)*shards {
+		return fl.Refuse(fl.CodeMalformed, dealer, "a dealing of %d boxes: want %d, one for each of %d members and %d shards", len(boxes), len(members)*shards, len(members), shards)
+	}
+	size := a.boxBytes()
+	for i, b := range boxes {
+		if want := members[i%len(members)]; b.Receiver != want || b.Shard != i/len(members) {
+			return fl.Refuse(fl.CodeMalformed, dealer, "box %d is for %s, shard %d: want %s, shard %d", i, b.Receiver, b.Shard, want, i/len(members))
+		}
+		if err := a.needBlob(ctx, dealer, "sealed share", b.Digest, size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acceptShare takes in a member's decryption shares for a sealed round.
+func (a *Aggregator) acceptShare(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error) {
+	var d fl.DecryptionShare
+	if err := doc.Read(&d); err != nil {
+		return time.Time{}, err
+	}
+	if err := a.addressed(from, d.Genesis, d.Node); err != nil {
+		return time.Time{}, err
+	}
+	r, err := a.store.Round(ctx, d.Job, d.Round)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, fl.Refuse(fl.CodeWrongAddressee, d.Node, "there is no round %d of job %s", d.Round, d.Job)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	state, err := a.roundState(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if state.Seal != d.Seal {
+		return time.Time{}, fl.Refuse(fl.CodeWrongAddressee, d.Node, "the shares are for another seal of round %d of job %s", d.Round, d.Job)
+	}
+	var plan fl.Plan
+	if err := a.readOwn(r.Plan, &plan); err != nil {
+		return time.Time{}, err
+	}
+	if len(d.Shares) != plan.Shards {
+		return time.Time{}, fl.Refuse(fl.CodeMalformed, d.Node, "%d decryption shares: want %d, one a shard", len(d.Shares), plan.Shards)
+	}
+	event := round.ShareReceived{Member: d.Node, Share: doc.Digest(), At: a.now()}
+	if err := a.mayStep(ctx, d.Job, d.Round, event); err != nil {
+		return time.Time{}, err
+	}
+	for _, s := range d.Shares {
+		if err := a.needBlob(ctx, d.Node, "decryption share", s.Digest, a.suite.PolyBytes()); err != nil {
+			return time.Time{}, err
+		}
+		raw, err := a.blobs.Get(ctx, s.Digest)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if _, err := a.suite.ParsePoly(raw); err != nil {
+			return time.Time{}, fl.Refuse(fl.CodeMalformed, d.Node, "decryption share of shard %d: %s", s.Shard, err)
+		}
+	}
+	return event.At, a.step(ctx, d.Job, d.Round, event, stepExtras{documents: []fl.Envelope{doc}})
+}

@@ -1,0 +1,495 @@
+package aggregator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"credence/aggregator/blob"
+	"credence/aggregator/store"
+	"credence/fl"
+	"credence/fl/credit"
+	"credence/fl/round"
+	"credence/he"
+	"credence/he/threshold"
+)
+
+// stepExtras is what one transition stores beside the machine's state.
+type stepExtras struct {
+	documents   []fl.Envelope
+	model       *store.ModelVersion
+	transaction *credit.Transaction
+	jobPhase    store.JobPhase
+	refund      *credit.Transaction
+}
+
+// mayStep asks the machine whether it would take an event, without a change.
+func (a *Aggregator) mayStep(ctx context.Context, job fl.JobID, number uint64, event round.Event) error {
+	r, err := a.store.Round(ctx, job, number)
+	if err != nil {
+		return err
+	}
+	state, err := a.roundState(ctx, r)
+	if err != nil {
+		return err
+	}
+	_, _, err = round.Step(state, event)
+	return err
+}
+
+// roundState decodes the stored state of a round.
+func (a *Aggregator) roundState(ctx context.Context, r store.Round) (round.State, error) {
+	var plan fl.Plan
+	if err := a.readOwn(r.Plan, &plan); err != nil {
+		return round.State{}, err
+	}
+	config, err := a.roundConfig(ctx, plan)
+	if err != nil {
+		return round.State{}, err
+	}
+	return round.Decode(config, r.State)
+}
+
+func (a *Aggregator) roundConfig(ctx context.Context, plan fl.Plan) (round.Config, error) {
+	epoch, err := a.epoch(ctx, plan.Epoch)
+	return round.Config{
+		Plan: plan, Epoch: epoch.plan, SealGrace: a.opts.Grace, ShareGrace: a.opts.Grace, DecryptTimeout: a.opts.DecryptTimeout,
+	}, err
+}
+
+// step feeds an event to a round and stores the new state with everything that
+// belongs to the transition. When another process was faster, it reads again
+// and retries; the machine then decides anew.
+func (a *Aggregator) step(ctx context.Context, job fl.JobID, number uint64, event round.Event, extras stepExtras) error {
+	for {
+		r, err := a.store.Round(ctx, job, number)
+		if err != nil {
+			return err
+		}
+		before, err := a.roundState(ctx, r)
+		if err != nil {
+			return err
+		}
+		after, _, err := round.Step(before, event)
+		if err != nil {
+			return err
+		}
+		if _, tick := event.(round.Tick); tick {
+			still := after
+			still.Now = before.Now
+			if reflect.DeepEqual(still, before) {
+				return nil // nothing but time has passed: not worth a write
+			}
+		}
+		encoded, err := after.Encode()
+		if err != nil {
+			return err
+		}
+		if slices.Equal(encoded, r.State) {
+			return nil // the event is known already
+		}
+		err = a.store.StepRound(ctx, store.RoundStep{
+			Job: job, Round: number, From: r.Version, Phase: string(after.Phase), State: encoded, Final: after.Phase.Final(),
+			Documents: extras.documents, Model: extras.model, Transaction: extras.transaction,
+			JobPhase: extras.jobPhase, Refund: extras.refund,
+		})
+		if errors.Is(err, store.ErrStale) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("round %d of job %s: %w", number, job, err)
+		}
+		if before.Phase != after.Phase {
+			a.log.Info("round "+string(after.Phase), "job", job, "round", number, "accepted", len(after.Updates), "reason", after.Reason)
+		}
+		a.wake.signal()
+		return nil
+	}
+}
+
+// runRounds advances every active round: it tells the machine the time and
+// carries out the effects that are pending.
+func (a *Aggregator) runRounds(ctx context.Context) error {
+	active, err := a.store.ActiveRounds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range active {
+		if err := a.runRound(ctx, r); err != nil && !refused(err) {
+			return fmt.Errorf("round %d of job %s: %w", r.Number, r.Job, err)
+		}
+	}
+	return nil
+}
+
+// refused reports whether the machine turned an event down, which here means
+// that another process was faster.
+func refused(err error) bool { return fl.CodeOf(err) != "" }
+
+func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
+	if err := a.reportRevoked(ctx, r); err != nil {
+		return err
+	}
+	if err := a.step(ctx, r.Job, r.Number, round.Tick{At: a.now()}, stepExtras{}); err != nil {
+		return err
+	}
+	r, err := a.store.Round(ctx, r.Job, r.Number)
+	if err != nil {
+		return err
+	}
+	state, err := a.roundState(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, effect := range round.Pending(state) {
+		switch effect := effect.(type) {
+		case round.ComputeSums:
+			err = a.seal(ctx, r, state, effect)
+		case round.OpenSums:
+			err = a.open(ctx, r, state, effect)
+		}
+		if errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrNotFound) {
+			// The disk lost what a client was given a receipt for. The round
+			// cannot be published; the job goes on with the next one.
+			a.log.Error("a stored blob is damaged", "job", r.Job, "round", r.Number, "error", err)
+			err = a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: "the aggregator's storage is damaged: " + err.Error(), At: a.now()}, stepExtras{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reportRevoked tells the machine about parties that were revoked since the
+// round opened.
+func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
+	state, err := a.roundState(ctx, r)
+	if err != nil {
+		return err
+	}
+	epoch, err := a.epoch(ctx, state.Plan().Epoch)
+	if err != nil {
+		return err
+	}
+	nodes := slices.Clone(epoch.plan.Members)
+	for _, c := range state.Plan().Cohort {
+		nodes = append(nodes, c.Node)
+	}
+	for _, node := range nodes {
+		if _, known := state.Revoked[node]; known {
+			continue
+		}
+		if _, err := a.member(ctx, node); fl.CodeOf(err) == fl.CodeRevoked {
+			if err := a.step(ctx, r.Job, r.Number, round.Revoked{Node: node, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// seal adds the ciphertexts of a frozen round and signs the seal. Each sum is
+// computed in the memory of one ciphertext. Everything in the seal follows
+// from the stored state, so doing it again after a crash gives the same bytes.
+func (a *Aggregator) seal(ctx context.Context, r store.Round, state round.State, effect round.ComputeSums) error {
+	plan := state.Plan()
+	seal := fl.Seal{
+		Genesis: a.genesisID, Plan: r.Plan.Digest(), Job: r.Job, Round: r.Number,
+		Clients: effect.Clients, Dealers: effect.Dealers, SealedAt: state.SealedAt,
+	}
+	headers := make(map[fl.NodeID]fl.UpdateHeader, len(effect.Clients))
+	for _, node := range effect.Clients {
+		digest := state.Updates[node].Digest
+		doc, err := a.store.Document(ctx, digest)
+		if err != nil {
+			return err
+		}
+		var h fl.UpdateHeader
+		if err := doc.Read(&h); err != nil {
+			return err
+		}
+		headers[node] = h
+		seal.Headers = append(seal.Headers, digest)
+	}
+	for _, dealer := range effect.Dealers {
+		seal.Dealings = append(seal.Dealings, state.Dealings[dealer].Digest)
+	}
+	for shard := range plan.Shards {
+		sum, contributors := a.suite.NewSum(), []fl.NodeID{}
+		for _, node := range effect.Clients {
+			for _, c := range headers[node].Ciphertexts {
+				if c.Shard != shard {
+					continue
+				}
+				raw, err := a.blobs.Get(ctx, c.Digest)
+				if err != nil {
+					return fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
+				}
+				ciphertext, err := a.suite.ParseCiphertext(raw)
+				if err != nil {
+					return fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
+				}
+				if err := sum.Add(ciphertext); err != nil {
+					return fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
+				}
+				contributors = append(contributors, node)
+			}
+		}
+		c0, err := a.blobs.Put(ctx, sum.PartBytes(he.C0))
+		if err != nil {
+			return err
+		}
+		c1, err := a.blobs.Put(ctx, sum.PartBytes(he.C1))
+		if err != nil {
+			return err
+		}
+		seal.Sums = append(seal.Sums, fl.SealedSum{Shard: shard, Contributors: contributors, C0: c0, C1: c1})
+	}
+	doc, err := a.sign(seal)
+	if err != nil {
+		return err
+	}
+	return a.step(ctx, r.Job, r.Number, round.SumsReady{Seal: doc.Digest(), At: a.now()}, stepExtras{documents: []fl.Envelope{doc}})
+}
+
+// opened is what the frozen set of decryption shares gave.
+type opened struct {
+	sums    [][]int64 // by shard
+	checked int       // shares beyond the threshold that agreed, over all shards the fewest
+	wrong   []fl.NodeID
+}
+
+// open combines the frozen set of decryption shares and publishes the round;
+// when shares are wrong it tells the machine whose.
+func (a *Aggregator) open(ctx context.Context, r store.Round, state round.State, effect round.OpenSums) error {
+	sealDoc, err := a.store.Document(ctx, state.Seal)
+	if err != nil {
+		return err
+	}
+	var seal fl.Seal
+	if err := a.readOwn(sealDoc, &seal); err != nil {
+		return err
+	}
+	got, err := a.combine(ctx, state, seal, effect.Holders)
+	if errors.Is(err, threshold.ErrUnattributed) || errors.Is(err, threshold.ErrNotEnoughShares) || errors.Is(err, he.ErrNoise) {
+		a.log.Error("wrong decryption shares", "job", r.Job, "round", r.Number, "members", got.wrong, "error", err)
+		return a.step(ctx, r.Job, r.Number, round.OpenFailed{Wrong: got.wrong, At: a.now()}, stepExtras{})
+	}
+	if err != nil {
+		return err
+	}
+	if len(got.wrong) > 0 {
+		a.log.Error("wrong decryption shares", "job", r.Job, "round", r.Number, "members", got.wrong)
+	}
+	return a.publish(ctx, r, state, seal, effect.Holders, got)
+}
+
+// combine opens the sum of every shard. The members whose share of any shard
+// is wrong are named in opened.wrong, also when it returns an error.
+func (a *Aggregator) combine(ctx context.Context, state round.State, seal fl.Seal, holders []fl.NodeID) (opened, error) {
+	epoch, err := a.epoch(ctx, state.Plan().Epoch)
+	if err != nil {
+		return opened{}, err
+	}
+	te, err := epoch.threshold()
+	if err != nil {
+		return opened{}, err
+	}
+	refs := make(map[fl.NodeID]fl.DecryptionShare, len(holders))
+	for _, node := range holders {
+		doc, err := a.store.Document(ctx, state.Shares[node].Digest)
+		if err != nil {
+			return opened{}, err
+		}
+		var d fl.DecryptionShare
+		if err := doc.Read(&d); err != nil {
+			return opened{}, err
+		}
+		refs[node] = d
+	}
+	out := opened{checked: len(holders)}
+	var failed error
+	for shard, sealed := range seal.Sums {
+		sum, err := a.sealedSum(ctx, sealed)
+		if err != nil {
+			return opened{}, err
+		}
+		shares := make([]threshold.DecryptionShare, len(holders))
+		for i, node := range holders {
+			raw, err := a.blobs.Get(ctx, refs[node].Shares[shard].Digest)
+			if err != nil {
+				return opened{}, err
+			}
+			shares[i] = threshold.DecryptionShare{Member: string(node), Share: raw}
+		}
+		got, err := threshold.Combine(te, sum, len(seal.Dealers), shares)
+		if err != nil {
+			failed = fmt.Errorf("shard %d: %w", shard, err)
+			continue
+		}
+		for _, member := range got.Wrong {
+			if node := fl.NodeID(member); !slices.Contains(out.wrong, node) {
+				out.wrong = append(out.wrong, node)
+			}
+		}
+		out.sums = append(out.sums, got.Values)
+		out.checked = min(out.checked, len(got.Agreeing)-te.Threshold())
+	}
+	slices.Sort(out.wrong)
+	return out, failed
+}
+
+// sealedSum reads both halves of a shard's sum.
+func (a *Aggregator) sealedSum(ctx context.Context, sealed fl.SealedSum) (*he.Sum, error) {
+	var parts [2]*he.SumPart
+	for i, half := range []struct {
+		part   he.Part
+		digest fl.Digest
+	}{{he.C0, sealed.C0}, {he.C1, sealed.C1}} {
+		raw, err := a.blobs.Get(ctx, half.digest)
+		if err != nil {
+			return nil, err
+		}
+		if parts[i], err = a.suite.ParseSumPart(raw, half.part); err != nil {
+			return nil, err
+		}
+	}
+	return he.JoinSum(parts[0], parts[1])
+}
+
+// publish applies the strategy, and stores the model, the manifest, the
+// payout and the end of the round in one transaction. Everything follows from
+// stored state, so doing it again after a crash gives the same bytes.
+func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.State, seal fl.Seal, holders []fl.NodeID, got opened) error {
+	plan := state.Plan()
+	j, err := a.job(ctx, "", r.Job)
+	if err != nil {
+		return err
+	}
+	contributors := make([][]fl.NodeID, len(seal.Sums))
+	for i, s := range seal.Sums {
+		contributors[i] = s.Contributors
+	}
+	mean, figures, err := fl.MeanUpdate(plan, j.spec.Parameters, contributors, got.sums)
+	var outside *fl.RangeError
+	if errors.As(err, &outside) {
+		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})
+	}
+	if err != nil {
+		return err
+	}
+	model, err := a.nextModel(ctx, j, plan, mean)
+	if err != nil {
+		return err
+	}
+	postings, err := a.payout(ctx, j, r, state, seal, holders, got.wrong)
+	if err != nil {
+		return err
+	}
+	manifest := fl.Manifest{
+		Genesis: a.genesisID, JobSpec: j.specID, Job: r.Job, Round: r.Number, Version: j.Version + 1,
+		Plan: r.Plan.Digest(), Seal: state.Seal, EpochKey: plan.EpochKey,
+		KeyHolders: without(holders, got.wrong), WrongShare: append([]fl.NodeID{}, got.wrong...), SharesChecked: got.checked,
+		BaseModel: plan.BaseModel, Model: model, Figures: figures, ProofLevel: plan.ProofLevel, Epsilon: "infinity",
+		Postings: postings, SealedAt: state.SealedAt, OpenedAt: state.OpenedAt,
+	}
+	doc, err := a.sign(manifest)
+	if err != nil {
+		return err
+	}
+	tx, err := credit.Payout(r.Job, r.Number, postings, doc.Digest(), state.OpenedAt)
+	if err != nil {
+		return err
+	}
+	extras := stepExtras{
+		documents: []fl.Envelope{doc}, transaction: &tx,
+		model: &store.ModelVersion{Job: r.Job, Version: manifest.Version, Round: r.Number, Model: model, Manifest: doc.Digest()},
+	}
+	if len(tx.Postings) == 0 {
+		extras.transaction = nil
+	}
+	if int(manifest.Version) >= j.spec.Rounds {
+		extras.jobPhase = store.JobDone
+		var spent int64
+		for _, p := range postings {
+			if p.Account == credit.EscrowAccount(r.Job) {
+				spent -= p.Amount
+			}
+		}
+		if extras.refund, err = a.refund(ctx, j, spent, doc.Digest()); err != nil {
+			return err
+		}
+	}
+	err = a.step(ctx, r.Job, r.Number, round.Opened{Manifest: doc.Digest(), Wrong: got.wrong, At: a.now()}, extras)
+	if err == nil {
+		a.log.Info("model published", "job", r.Job, "round", r.Number, "version", manifest.Version, "model", model.Short(),
+			"cohort", len(seal.Clients), "correct", figures.Correct, "count", figures.Count)
+	}
+	return err
+}
+
+func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, mean []float64) (fl.Digest, error) {
+	strategy, err := fl.NewStrategy(j.spec.Strategy)
+	if err != nil {
+		return fl.Digest{}, err
+	}
+	raw, err := a.blobs.Get(ctx, plan.BaseModel)
+	if err != nil {
+		return fl.Digest{}, err
+	}
+	global, err := fl.DecodeParameters(raw, j.spec.Parameters)
+	if err != nil {
+		return fl.Digest{}, err
+	}
+	next, err := strategy.Apply(global, mean)
+	if err != nil {
+		return fl.Digest{}, err
+	}
+	return a.blobs.Put(ctx, fl.EncodeParameters(next))
+}
+
+// payout computes what the round pays.
+func (a *Aggregator) payout(ctx context.Context, j jobState, r store.Round, state round.State, seal fl.Seal, holders, wrong []fl.NodeID) ([]fl.Posting, error) {
+	plan := state.Plan()
+	balances, err := a.store.Balances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pay := credit.Round{
+		Job: r.Job, Round: r.Number, Escrow: balances[credit.EscrowAccount(r.Job)], RoundsLeft: j.spec.Rounds - int(j.Version),
+		Rates: j.spec.Rates, Caps: credit.Caps{Samples: j.spec.SampleCap, Steps: j.spec.StepCap},
+		OpenedAt: plan.OpenedAt, Deadline: plan.Deadline,
+	}
+	for i, node := range seal.Clients {
+		doc, err := a.store.Document(ctx, seal.Headers[i])
+		if err != nil {
+			return nil, err
+		}
+		var h fl.UpdateHeader
+		var join fl.JobJoin
+		if err := errors.Join(doc.Read(&h), j.Joins[node].Read(&join)); err != nil {
+			return nil, err
+		}
+		pay.Clients = append(pay.Clients, credit.Work{
+			Node: node, Shards: len(h.Ciphertexts), Samples: join.Samples, Steps: h.Steps, AcceptedAt: state.Updates[node].At,
+		})
+	}
+	for _, node := range holders {
+		pay.Members = append(pay.Members, credit.Duty{Node: node, Wrong: slices.Contains(wrong, node)})
+	}
+	return credit.RoundPostings(pay)
+}
+
+func without(nodes, drop []fl.NodeID) []fl.NodeID {
+	out := []fl.NodeID{}
+	for _, n := range nodes {
+		if !slices.Contains(drop, n) {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,151 @@
+package aggregator
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"google.golang.org/protobuf/proto"
+
+	"credence/aggregator/store"
+	"credence/fl"
+	"credence/fl/flpb"
+	"credence/fl/round"
+)
+
+// tasksFor derives what a party should do next from the stored state, with a
+// tag that changes when the tasks do. Nothing records that a task was handed
+// out: it is offered until its result is in, so a node may be killed and
+// restarted at any point.
+func (a *Aggregator) tasksFor(ctx context.Context, party store.Party) ([]*flpb.Task, []byte, error) {
+	var tasks []*flpb.Task
+	if party.Enrolment.Has(fl.RoleNode) {
+		for _, derive := range []func(context.Context, fl.NodeID) ([]*flpb.Task, error){a.epochTasks, a.offerTasks, a.roundTasks} {
+			more, err := derive(ctx, party.Enrolment.Node)
+			if err != nil {
+				return nil, nil, err
+			}
+			tasks = append(tasks, more...)
+		}
+	}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&flpb.WorkResponse{Tasks: tasks})
+	if err != nil {
+		return nil, nil, err
+	}
+	tag := sha256.Sum256(raw)
+	return tasks, tag[:], nil
+}
+
+// epochTasks asks a member of the newest, open epoch for its next document.
+func (a *Aggregator) epochTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
+	all, err := a.epochs(ctx)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	e := all[len(all)-1]
+	if e.key != nil || e.plan.Point(node) == 0 {
+		return nil, nil
+	}
+	task := &flpb.EpochTask{Plan: e.Plan.Encode()}
+	stages := []struct {
+		docs map[fl.NodeID]fl.Envelope
+		into *[][]byte
+	}{{e.SealKeys, &task.SealKeys}, {e.Commitments, &task.Commitments}, {e.Reveals, &task.Reveals}, {e.Dealings, nil}}
+	for _, stage := range stages {
+		if _, done := stage.docs[node]; !done {
+			return []*flpb.Task{{Task: &flpb.Task_Epoch{Epoch: task}}}, nil
+		}
+		if !e.complete(stage.docs) {
+			return nil, nil // wait for the others
+		}
+		if stage.into != nil {
+			for _, m := range e.plan.Members {
+				*stage.into = append(*stage.into, stage.docs[m].Encode())
+			}
+		}
+	}
+	return nil, nil
+}
+
+// offerTasks offers every running job that the node has not joined.
+func (a *Aggregator) offerTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
+	jobs, err := a.store.Jobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var tasks []*flpb.Task
+	for _, j := range jobs {
+		if _, joined := j.Joins[node]; !joined && j.Phase == store.JobRunning {
+			tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Offer{Offer: &flpb.OfferTask{JobSpec: j.Spec.Encode()}}})
+		}
+	}
+	return tasks, nil
+}
+
+// roundTasks asks for updates, noise and decryption shares of active rounds.
+func (a *Aggregator) roundTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
+	active, err := a.store.ActiveRounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var tasks []*flpb.Task
+	for _, r := range active {
+		state, err := a.roundState(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		more, err := a.tasksInRound(ctx, node, r, state)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, more...)
+	}
+	return tasks, nil
+}
+
+func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.Round, state round.State) ([]*flpb.Task, error) {
+	epoch, err := a.epoch(ctx, state.Plan().Epoch)
+	if err != nil {
+		return nil, err
+	}
+	update, noise, share := wanted(state, epoch.plan, node)
+	if !update && !noise && !share {
+		return nil, nil
+	}
+	plan, key := r.Plan.Encode(), epoch.Key.Encode()
+	var tasks []*flpb.Task
+	if noise { // before training: it is quick, and the round cannot seal without
+		tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Noise{Noise: &flpb.NoiseTask{Plan: plan, EpochKey: key}}})
+	}
+	if update {
+		spec, err := a.store.Document(ctx, state.Plan().JobSpec)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Train{Train: &flpb.TrainTask{JobSpec: spec.Encode(), Plan: plan, EpochKey: key}}})
+	}
+	if share {
+		seal, err := a.store.Document(ctx, state.Seal)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Decrypt{Decrypt: &flpb.DecryptTask{Plan: plan, Seal: seal.Encode(), EpochKey: key}}})
+	}
+	return tasks, nil
+}
+
+// wanted says what a round in this state still waits for from a party.
+func wanted(state round.State, epoch fl.EpochPlan, node fl.NodeID) (update, noise, share bool) {
+	if _, revoked := state.Revoked[node]; revoked {
+		return false, false, false
+	}
+	_, client := state.Plan().Assigned(node)
+	_, submitted := state.Updates[node]
+	_, declined := state.Declined[node]
+	_, dealt := state.Dealings[node]
+	_, shared := state.Shares[node]
+	member := epoch.Point(node) != 0
+	update = state.Phase == round.Open && client && !submitted && !declined
+	noise = state.Phase == round.Open && member && !dealt
+	share = state.Phase == round.Decrypting && member && !shared
+	return update, noise, share
+}

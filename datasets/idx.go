@@ -118,17 +118,20 @@ func idxValue(kind byte, b []byte) float64 {
 // example. Unsigned bytes are scaled by 1/255 to [0,1]; other types are taken
 // as they are.
 func LoadIDX(featuresPath, labelsPath string, classes int) (fl.Examples, error) {
-	var x, y *IDX
-	for path, into := range map[string]**IDX{featuresPath: &x, labelsPath: &y} {
-		if err := withFile(path, func(r io.Reader) (err error) {
-			*into, err = ReadIDX(path, r)
+	read := func(path string) (a *IDX, err error) {
+		err = withFile(path, func(r io.Reader) error {
+			a, err = ReadIDX(path, r)
 			return err
-		}); err != nil {
-			return fl.Examples{}, err
-		}
+		})
+		return a, err
 	}
-	if x == nil || y == nil {
-		return fl.Examples{}, &Error{Kind: ErrFormat, File: featuresPath, Problem: "features and labels are the same file", Remedy: "give both"}
+	x, err := read(featuresPath)
+	if err != nil {
+		return fl.Examples{}, err
+	}
+	y, err := read(labelsPath)
+	if err != nil {
+		return fl.Examples{}, err
 	}
 	rows := x.Dims[0]
 	e := fl.Examples{Rows: rows, Features: len(x.Data) / rows, Classes: classes}

@@ -148,6 +148,14 @@ func ParseSchema(name string, text []byte) (*Schema, error) {
 		return nil, &Error{Kind: ErrLimit, File: name,
 			Problem: fmt.Sprintf("the schema has %d bytes", len(text)), Remedy: fmt.Sprintf("keep it under %d", MaxSchemaBytes)}
 	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, schemaSyntax(name, err)
+	}
+	if n := widestMap(&doc); n != nil {
+		return nil, &Error{Kind: ErrLimit, File: name, Line: n.Line,
+			Problem: fmt.Sprintf("a mapping of more than %d keys", MaxClasses), Remedy: "list fewer values"}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	var s Schema
@@ -161,7 +169,7 @@ func ParseSchema(name string, text []byte) (*Schema, error) {
 		var e *Error
 		if errors.As(err, &e) {
 			e.File = name
-			e.Line = lineOf(text, e)
+			e.Line = lineOf(&doc, e)
 		}
 		return nil, err
 	}
@@ -212,11 +220,25 @@ func schemaSyntax(name string, err error) error {
 	return e
 }
 
+// widestMap returns a mapping with more than MaxClasses keys, or nil. The YAML
+// library looks for repeated keys by comparing each with each: a megabyte of
+// them would take it minutes. Aliases are not followed, their target is.
+func widestMap(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.MappingNode && len(n.Content) > 2*MaxClasses {
+		return n
+	}
+	for _, c := range n.Content {
+		if wide := widestMap(c); wide != nil {
+			return wide
+		}
+	}
+	return nil
+}
+
 // lineOf finds the line of the column or the section a validation error is
 // about, or 0.
-func lineOf(text []byte, e *Error) int {
-	var doc yaml.Node
-	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+func lineOf(doc *yaml.Node, e *Error) int {
+	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
 		return 0
 	}
 	top := doc.Content[0].Content

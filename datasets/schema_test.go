@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -230,6 +232,45 @@ func TestParseNumber(t *testing.T) {
 		}
 		if err != nil && len(cell) > 3 && strings.Contains(err.Error(), cell) {
 			t.Errorf("the error quotes the cell: %v", err)
+		}
+	}
+}
+
+// The largest schemas a node accepts, built to be slow, are decoded or refused
+// quickly: a schema may come from somebody else.
+func TestSchemaHostile(t *testing.T) {
+	pad := func(head, item, tail string) string {
+		return head + strings.Repeat(item, (MaxSchemaBytes-len(head)-len(tail))/len(item)) + tail
+	}
+	laughs := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for c := 'b'; c <= 'k'; c++ {
+		laughs += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 9) + "]\n"
+	}
+	var distinct strings.Builder
+	distinct.WriteString("version: 1\ncolumns: [{kind: label, values: {")
+	for i := int64(0); distinct.Len() < MaxSchemaBytes-16; i++ {
+		distinct.WriteString(strconv.FormatInt(i, 36) + ", ")
+	}
+	for name, text := range map[string]string{
+		"distinct keys": distinct.String() + "}}]",
+		"nested lists":  pad("", "[", ""),
+		"nested maps":   pad("", "{a: ", ""),
+		"nested dashes": pad("", "- ", ""),
+		"aliases":       laughs,
+		"many keys":     pad("version: 1\nvalues: {", "a, ", "}"),
+		"many columns":  pad("version: 1\ncolumns: [", "{},", "]"),
+		"one long word": pad("name: ", "x", ""),
+		"comments":      pad("", "#\n", ""),
+		"anchors":       pad("", "&a ", ""),
+		"quotes":        pad("name: \"", "\\t", "\""),
+		"categories":    pad("version: 1\ncolumns: [{name: a, kind: categorical, categories: [", "a,", "]}]"),
+	} {
+		start := time.Now()
+		if _, err := ParseSchema(name, []byte(text)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: %v", name, took)
 		}
 	}
 }

@@ -115,8 +115,8 @@ func convolve(x, w *gorgonia.Node) (*gorgonia.Node, error) {
 
 // maxPool halves an image's sides: each value is the largest of a 2x2 block; an
 // odd last row or column is dropped. On a tie the first in row-major order gets
-// the gradient. A NaN comes through only if it is the block's first value; the
-// trainer checks parameters, so none gets here unnoticed.
+// the gradient. A NaN counts as the largest, so that an overflow before the pool
+// reaches the loss and is reported.
 func maxPool(x *gorgonia.Node) (*gorgonia.Node, error) {
 	in := x.Shape().Clone()
 	height, width := in[2], in[3]
@@ -131,7 +131,7 @@ func maxPool(x *gorgonia.Node) (*gorgonia.Node, error) {
 					corner := (p*height+y)*width + c
 					best := corner
 					for _, i := range [3]int{corner + 1, corner + width, corner + width + 1} {
-						if x[i] > x[best] {
+						if x[i] > x[best] || x[i] != x[i] {
 							best = i
 						}
 					}

@@ -334,6 +334,26 @@ func TestDivergenceNamesTheStep(t *testing.T) {
 	}
 }
 
+// An image so bright that a convolution overflows to a NaN (Inf - Inf) at any
+// place of a pooling block must end training, not vanish in the maximum.
+func TestOverflowBeforePoolingIsReported(t *testing.T) {
+	m := newModel(t, Spec{Kind: CNN, Inputs: 8, Classes: 2, Image: &Image{2, 2, 2}, Conv: []Conv{{1, 1}}, Activation: Tanh})
+	params := m.Init(1)
+	params[0], params[1] = 4, -4 // one channel minus the other
+	for pixel := range 4 {
+		data := someExamples(m.spec, 2, 1)
+		data.X[pixel], data.X[pixel+4] = math.MaxFloat32, math.MaxFloat32
+		var diverged *DivergedError
+		_, err := m.Train(t.Context(), params, data, TrainConfig{LearningRate: 0.1, Steps: 2}, nil, nil)
+		if !errors.As(err, &diverged) || diverged.Step != 1 {
+			t.Errorf("pixel %d: %v", pixel, err)
+		}
+		if _, err := m.Predict(params, data.X); err == nil {
+			t.Errorf("pixel %d: a prediction from an overflow", pixel)
+		}
+	}
+}
+
 func TestTrainStopsWithItsContext(t *testing.T) {
 	m := newModel(t, allSpecs()["logistic"])
 	data := someExamples(m.spec, 8, 1)

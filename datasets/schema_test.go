@@ -265,11 +265,11 @@ func TestSchemaHostile(t *testing.T) {
 		"quotes":        pad("name: \"", "\\t", "\""),
 		"categories":    pad("version: 1\ncolumns: [{name: a, kind: categorical, categories: [", "a,", "]}]"),
 	} {
-		start := time.Now()
+		start := time.Now() // generous: pairwise comparison took minutes
 		if _, err := ParseSchema(name, []byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if took := time.Since(start); took > 10*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%s: %v", name, took)
 		}
 	}

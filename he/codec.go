@@ -89,11 +89,11 @@ func (s *Suite) digit(m *[maxLimbs]uint64, j, contributions int) (int64, bool) {
 	return int64(v) - n<<(s.p.valueBits-1), ok
 }
 
-// WithinNoise reports whether the first coefficients of phase are each within
-// bound of a multiple of Delta. It is the cheap half of DecodePhase, for
-// discarding wrong combinations of shares.
-func (s *Suite) WithinNoise(phase *Poly, coefficients int, bound *big.Int) bool {
-	return s.openCoefficients(phase, min(coefficients, s.p.n), bound, func(*big.Int) {})
+// WithinNoise reports whether every coefficient of phase, which may come from
+// Poly.Select, is within bound of a multiple of Delta. It is the cheap half of
+// DecodePhase, for discarding wrong combinations of shares.
+func (s *Suite) WithinNoise(phase *Poly, bound *big.Int) bool {
+	return s.openCoefficients(phase, len(phase.p.Coeffs[0]), bound, func(*big.Int) {})
 }
 
 // openCoefficients rounds the first n coefficients to multiples of Delta and

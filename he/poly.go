@@ -28,6 +28,21 @@ func (p *Poly) RNS() ring.Poly { return p.p }
 // Clone returns a copy of p.
 func (p *Poly) Clone() *Poly { return &Poly{s: p.s, p: *p.p.CopyNew()} }
 
+// Select returns a copy of the named coefficients, in that order, as input for
+// WithinNoise. It is not an element of the ring: only RNS and WithinNoise are
+// meaningful on it. Indices must be within 0..N-1.
+func (p *Poly) Select(coefficients []int) *Poly {
+	h := &Poly{s: p.s, p: ring.Poly{Coeffs: make([][]uint64, len(p.p.Coeffs))}}
+	for k, row := range p.p.Coeffs {
+		out := make([]uint64, len(coefficients))
+		for j, i := range coefficients {
+			out[j] = row[i]
+		}
+		h.p.Coeffs[k] = out
+	}
+	return h
+}
+
 // Equal reports whether p and q are the same element.
 func (p *Poly) Equal(q *Poly) bool { return p.s == q.s && p.s.r.Equal(p.p, q.p) }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 )
 
@@ -70,6 +71,11 @@ func Sign(doc Document, signer NodeID, key ed25519.PrivateKey) (Envelope, error)
 	if err != nil {
 		return Envelope{}, fmt.Errorf("encoding a %s: %w", doc.Kind(), err)
 	}
+	// A string that is not UTF-8 is encoded as another string. Nobody should
+	// learn that from the receiver.
+	if err := DecodeCanonical(payload, reflect.New(reflect.TypeOf(doc)).Interface()); err != nil {
+		return Envelope{}, fmt.Errorf("%w: encoding a %s: %w", ErrMalformed, doc.Kind(), err)
+	}
 	e := Envelope{Kind: doc.Kind(), Signer: signer, Payload: payload}
 	e.Signature = ed25519.Sign(key, e.preAuth())
 	if n := len(e.Encode()); n > MaxDocument {
@@ -94,7 +100,7 @@ func (e Envelope) Read(doc Document) error {
 	if e.Kind != doc.Kind() {
 		return fmt.Errorf("%w: got %q, want %q", ErrWrongKind, e.Kind, doc.Kind())
 	}
-	if err := decodeCanonical(e.Payload, doc); err != nil {
+	if err := DecodeCanonical(e.Payload, doc); err != nil {
 		return fmt.Errorf("%w: %s by %s: %w", ErrMalformed, e.Kind, e.Signer, err)
 	}
 	if err := doc.Validate(); err != nil {
@@ -127,7 +133,7 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 		return Envelope{}, fmt.Errorf("%w: %d bytes: at most %d", ErrMalformed, len(data), MaxDocument)
 	}
 	var e Envelope
-	if err := decodeCanonical(data, &e); err != nil {
+	if err := DecodeCanonical(data, &e); err != nil {
 		return Envelope{}, fmt.Errorf("%w: envelope: %w", ErrMalformed, err)
 	}
 	if len(e.Signature) != ed25519.SignatureSize {
@@ -139,10 +145,10 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 	return e, nil
 }
 
-// decodeCanonical decodes JSON and insists that encoding the result gives the
+// DecodeCanonical decodes JSON and insists that encoding the result gives the
 // same bytes back. That one comparison refuses duplicate keys, other
 // spellings of a key, white space and every other second encoding.
-func decodeCanonical(data []byte, into any) error {
+func DecodeCanonical(data []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {

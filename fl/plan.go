@@ -100,9 +100,15 @@ func (p Plan) Assigned(node NodeID) (Assignment, bool) {
 // Contributors returns, for each shard, how many of the given clients are
 // assigned to it.
 func (p Plan) Contributors(nodes []NodeID) []int {
-	counts := make([]int, p.Shards)
+	in := make(map[NodeID]bool, len(nodes))
 	for _, n := range nodes {
-		a, _ := p.Assigned(n)
+		in[n] = true
+	}
+	counts := make([]int, p.Shards)
+	for _, a := range p.Cohort {
+		if !in[a.Node] {
+			continue
+		}
 		for _, s := range a.Shards {
 			counts[s]++
 		}

@@ -38,6 +38,8 @@ type Plan struct {
 	Deadline   time.Time    `json:"deadline"`
 }
 
+var errNoRound = errors.New("names no round: rounds count from 1")
+
 // Kind implements Document.
 func (Plan) Kind() Kind { return "plan/v1" }
 
@@ -133,5 +135,8 @@ func (NoiseDealing) Kind() Kind { return "noise-dealing/v1" }
 
 // Validate implements Document.
 func (d NoiseDealing) Validate() error {
+	if d.Round < 1 {
+		return errNoRound
+	}
 	return firstError(validSubject(d.Genesis, d.Plan, d.Node), d.Job.Validate(), validBoxes(d.Boxes))
 }

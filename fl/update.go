@@ -3,6 +3,7 @@ package fl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,8 @@ func (h UpdateHeader) Validate() error {
 	switch {
 	case h.EpochKey.IsZero():
 		return errors.New("update header: names no epoch key")
+	case h.Round < 1:
+		return errNoRound
 	case len(h.Ciphertexts) == 0:
 		return errors.New("update header: no ciphertext")
 	case h.Steps < 0 || h.Steps > MaxSamples:
@@ -105,6 +108,10 @@ func (s Seal) Validate() error {
 		return fmt.Errorf("seal: %d dealers, %d dealings", len(s.Dealers), len(s.Dealings))
 	case len(s.Sums) == 0:
 		return errors.New("seal: no sum")
+	case slices.ContainsFunc(s.Headers, Digest.IsZero) || slices.ContainsFunc(s.Dealings, Digest.IsZero):
+		return errors.New("seal: an update header or a noise dealing has no digest")
+	case !slices.IsSorted(s.Clients):
+		return errors.New("seal: clients are not sorted")
 	}
 	for i, sum := range s.Sums {
 		if sum.Shard != i || len(sum.Contributors) < 2 || sum.C0.IsZero() || sum.C1.IsZero() {
@@ -112,6 +119,14 @@ func (s Seal) Validate() error {
 		}
 		if err := validNodes("seal: contributors", sum.Contributors); err != nil {
 			return err
+		}
+		if !slices.IsSorted(sum.Contributors) {
+			return fmt.Errorf("seal: contributors of shard %d are not sorted", i)
+		}
+		for _, c := range sum.Contributors {
+			if _, ok := slices.BinarySearch(s.Clients, c); !ok {
+				return fmt.Errorf("seal: %s contributes to shard %d and is not among the clients", c, i)
+			}
 		}
 	}
 	return firstError(s.Job.Validate(), validNodes("seal: clients", s.Clients), validNodes("seal: dealers", s.Dealers), validTime("seal: sealed_at", s.SealedAt))
@@ -138,7 +153,10 @@ func (DecryptionShare) Kind() Kind { return "decryption-share/v1" }
 
 // Validate implements Document.
 func (d DecryptionShare) Validate() error {
-	if len(d.Shares) == 0 {
+	switch {
+	case d.Round < 1:
+		return errNoRound
+	case len(d.Shares) == 0:
 		return errors.New("decryption share: empty")
 	}
 	for i, s := range d.Shares {
@@ -164,7 +182,10 @@ func (Decline) Kind() Kind { return "decline/v1" }
 
 // Validate implements Document.
 func (d Decline) Validate() error {
-	if len(d.Reason) > 1000 {
+	switch {
+	case d.Round < 1:
+		return errNoRound
+	case len(d.Reason) > 1000:
 		return errors.New("decline: reason over 1000 bytes")
 	}
 	return firstError(validSubject(d.Genesis, d.Plan, d.Node), d.Job.Validate())

@@ -134,7 +134,7 @@ func (a *Aggregator) enrol(ctx context.Context, secret, csr []byte, request fl.E
 	now := a.now()
 	envelope, err := a.sign(fl.Enrolment{
 		Genesis: a.genesisID, Node: r.Node, Roles: inv.Roles, Region: inv.Region,
-		SigningKey: r.SigningKey, SealingKey: r.SealingKey, Capability: r.Capability, EnrolledAt: now,
+		SigningKey: r.SigningKey, Capability: r.Capability, EnrolledAt: now,
 	})
 	if err != nil {
 		return enrolled{}, fl.RefusalFor(r.Node, err)

@@ -78,7 +78,6 @@ type Enrolment struct {
 	Roles      []Role     `json:"roles"`
 	Region     string     `json:"region"` // may be empty when the genesis names no regions
 	SigningKey []byte     `json:"signing_key"`
-	SealingKey []byte     `json:"sealing_key"` // X25519 public key for HPKE
 	Capability Capability `json:"capability"`
 	EnrolledAt time.Time  `json:"enrolled_at"`
 }
@@ -95,8 +94,6 @@ func (e Enrolment) Validate() error {
 		return errors.New("enrolment: no role")
 	case len(e.SigningKey) != ed25519.PublicKeySize:
 		return fmt.Errorf("enrolment: signing key of %d bytes: want %d", len(e.SigningKey), ed25519.PublicKeySize)
-	case len(e.SealingKey) != 32:
-		return fmt.Errorf("enrolment: sealing key of %d bytes: want 32", len(e.SealingKey))
 	case e.Node == AggregatorID:
 		return fmt.Errorf("enrolment: the name %q is reserved", AggregatorID)
 	case e.Capability.Cores < 0 || e.Capability.MemoryMiB < 0 || e.Capability.MaxShards < 0:

@@ -1,10 +1,10 @@
-// Package identity is who a party is: its three keys, the certificate that a
+// Package identity is who a party is: its keys, the certificate that a
 // federation gave it, the one-time token it enrolled with, and the TLS
 // configurations that follow from them.
 //
 // Every party makes its keys itself and they never leave its folder: an
-// Ed25519 key signs documents, an X25519 key opens boxes sealed to it (HPKE),
-// an ECDSA P-256 key authenticates TLS connections. The first is the identity;
+// Ed25519 key signs documents, an ECDSA P-256 key authenticates TLS
+// connections. The first is the identity;
 // the certificate is only the transport's proof of it, short-lived and renewed
 // with a signed request.
 //

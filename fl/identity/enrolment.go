@@ -16,7 +16,6 @@ type EnrolmentRequest struct {
 	Token      fl.Digest     `json:"token"` // SecretDigest
 	Node       fl.NodeID     `json:"node"`
 	SigningKey []byte        `json:"signing_key"`
-	SealingKey []byte        `json:"sealing_key"`
 	CSR        fl.Digest     `json:"csr"`
 	Capability fl.Capability `json:"capability"`
 }
@@ -29,8 +28,8 @@ func (r EnrolmentRequest) Validate() error {
 	switch {
 	case r.Genesis.IsZero() || r.Token.IsZero() || r.CSR.IsZero():
 		return errors.New("enrolment request: a digest is missing")
-	case len(r.SigningKey) != ed25519.PublicKeySize || len(r.SealingKey) != 32:
-		return fmt.Errorf("enrolment request: keys of %d and %d bytes: want 32 and 32", len(r.SigningKey), len(r.SealingKey))
+	case len(r.SigningKey) != ed25519.PublicKeySize:
+		return fmt.Errorf("enrolment request: signing key of %d bytes: want %d", len(r.SigningKey), ed25519.PublicKeySize)
 	case r.Capability.Cores < 0 || r.Capability.MemoryMiB < 0 || r.Capability.MaxShards < 0:
 		return errors.New("enrolment request: a capability is negative")
 	}

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -18,15 +17,11 @@ import (
 // Keys are a party's private keys.
 type Keys struct {
 	Signing ed25519.PrivateKey // documents
-	Sealing *ecdh.PrivateKey   // X25519, HPKE
 	TLS     *ecdsa.PrivateKey  // P-256, transport
 }
 
 // SigningPublic returns the public half of the signing key, 32 bytes.
 func (k *Keys) SigningPublic() ed25519.PublicKey { return k.Signing.Public().(ed25519.PublicKey) }
-
-// SealingPublic returns the public half of the sealing key, 32 bytes.
-func (k *Keys) SealingPublic() []byte { return k.Sealing.PublicKey().Bytes() }
 
 // Generate makes fresh keys from crypto/rand.
 func Generate() (*Keys, error) {
@@ -34,15 +29,11 @@ func Generate() (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
-	sealing, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making a sealing key: %w", err)
-	}
 	transport, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a TLS key: %w", err)
 	}
-	return &Keys{Signing: signing, Sealing: sealing, TLS: transport}, nil
+	return &Keys{Signing: signing, TLS: transport}, nil
 }
 
 const keyFile = "keys.pem"
@@ -58,7 +49,7 @@ func LoadOrGenerate(dir string) (*Keys, error) {
 		return nil, err
 	}
 	var out []byte
-	for _, key := range []any{keys.Signing, keys.Sealing, keys.TLS} {
+	for _, key := range []any{keys.Signing, keys.TLS} {
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {
 			return nil, fmt.Errorf("encoding keys: %w", err)
@@ -78,10 +69,10 @@ func Load(dir string) (*Keys, error) {
 		return nil, err
 	}
 	keys := new(Keys)
-	for range 3 {
+	for range 2 {
 		block, rest := pem.Decode(data)
 		if block == nil {
-			return nil, fmt.Errorf("%s: want three PEM blocks", filepath.Join(dir, keyFile))
+			return nil, fmt.Errorf("%s: want two PEM blocks", filepath.Join(dir, keyFile))
 		}
 		data = rest
 		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
@@ -91,14 +82,12 @@ func Load(dir string) (*Keys, error) {
 		switch key := key.(type) {
 		case ed25519.PrivateKey:
 			keys.Signing = key
-		case *ecdh.PrivateKey:
-			keys.Sealing = key
 		case *ecdsa.PrivateKey:
 			keys.TLS = key
 		}
 	}
-	if keys.Signing == nil || keys.Sealing == nil || keys.TLS == nil {
-		return nil, fmt.Errorf("%s: want an Ed25519, an X25519 and an ECDSA key", filepath.Join(dir, keyFile))
+	if keys.Signing == nil || keys.TLS == nil {
+		return nil, fmt.Errorf("%s: want an Ed25519 and an ECDSA key", filepath.Join(dir, keyFile))
 	}
 	return keys, nil
 }

@@ -1,0 +1,144 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"credence/datasets"
+	"credence/fl"
+	"credence/fl/identity"
+)
+
+// Names of the files in a node's folder.
+const (
+	configFile    = "node.yaml"
+	genesisFile   = "genesis.json"
+	enrolmentFile = "enrolment.json"
+	certFile      = "certificate.der"
+	authorityFile = "authority.der"
+	statusFile    = "status.json"
+	holderFolder  = "keyholder"
+	outboxFolder  = "outbox"
+)
+
+// Config is a node's configuration file.
+type Config struct {
+	// Address of the aggregator, host:port.
+	Address string `yaml:"address"`
+	// Data lists the data sets that jobs may be trained on. A job names the
+	// schema it needs; the first entry with that schema is used.
+	Data []DataSource `yaml:"data,omitempty"`
+	// Consent narrows which jobs the node takes part in.
+	Consent Consent `yaml:"consent,omitempty"`
+}
+
+// DataSource is one CSV file and the schema that describes it. Relative paths
+// start at the configuration file's folder.
+type DataSource struct {
+	Schema  string `yaml:"schema"`
+	CSV     string `yaml:"csv"`
+	TestCSV string `yaml:"test_csv,omitempty"` // for schemas that split by file
+}
+
+// Consent is a data owner's policy. The zero value takes part in every job
+// whose schema the node has data for.
+type Consent struct {
+	// Owners whose jobs are accepted; empty: every owner's.
+	Owners []fl.NodeID `yaml:"owners,omitempty"`
+	// MinCohort is the fewest updates that a sum must have.
+	MinCohort int `yaml:"min_cohort,omitempty"`
+	// Paused declines everything.
+	Paused bool `yaml:"paused,omitempty"`
+}
+
+// LoadConfig reads node.yaml in dir. Unknown keys are errors with their line.
+func LoadConfig(dir string) (Config, error) {
+	path := filepath.Join(dir, configFile)
+	raw, err := os.ReadFile(path) //nolint:gosec // the node's own folder
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the node's configuration: %w; join a federation first: credence node join", err)
+	}
+	var c Config
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if c.Address == "" {
+		return Config{}, fmt.Errorf("%s: address is missing: want the aggregator's host:port", path)
+	}
+	for i, d := range c.Data {
+		if d.Schema == "" || d.CSV == "" {
+			return Config{}, fmt.Errorf("%s: data[%d]: want both schema and csv", path, i)
+		}
+		for _, p := range []*string{&c.Data[i].Schema, &c.Data[i].CSV, &c.Data[i].TestCSV} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(dir, *p)
+			}
+		}
+	}
+	return c, nil
+}
+
+func saveConfig(dir string, c Config) error {
+	raw, err := yaml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encoding the node's configuration: %w", err)
+	}
+	return identity.WriteFile(filepath.Join(dir, configFile), raw)
+}
+
+// errNoData says that the node has no data with the schema of a job.
+var errNoData = errors.New("this node has no data with the job's schema")
+
+// load reads the data that a job needs.
+func (c Config) load(schemaText string) (train, test fl.Examples, err error) {
+	wanted, err := datasets.ParseSchema("the job's schema", []byte(schemaText))
+	if err != nil {
+		return fl.Examples{}, fl.Examples{}, err
+	}
+	want, err := wanted.Digest()
+	if err != nil {
+		return fl.Examples{}, fl.Examples{}, err
+	}
+	for _, d := range c.Data {
+		schema, err := datasets.LoadSchema(d.Schema)
+		if err != nil {
+			return fl.Examples{}, fl.Examples{}, err
+		}
+		got, err := schema.Digest()
+		if err != nil {
+			return fl.Examples{}, fl.Examples{}, err
+		}
+		if got != want {
+			continue
+		}
+		if d.TestCSV != "" {
+			train, test, _, err = datasets.LoadCSVPair(d.CSV, d.TestCSV, schema)
+		} else {
+			train, test, _, err = datasets.LoadCSV(d.CSV, schema)
+		}
+		return train, test, err
+	}
+	return fl.Examples{}, fl.Examples{}, fmt.Errorf("%w (%s)", errNoData, wanted.Name)
+}
+
+// allows checks a job against the policy; the error says in words why not.
+func (c Consent) allows(spec fl.JobSpec) error {
+	switch {
+	case c.Paused:
+		return errors.New("this node's policy has paused all training")
+	case len(c.Owners) > 0 && !slices.Contains(c.Owners, spec.Owner):
+		return fmt.Errorf("this node's policy does not accept jobs of %s", spec.Owner)
+	case spec.MinCohort < c.MinCohort:
+		return fmt.Errorf("the job's minimum cohort is %d and this node's policy asks for %d", spec.MinCohort, c.MinCohort)
+	}
+	return nil
+}

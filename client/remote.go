@@ -1,0 +1,277 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"credence/fl"
+	"credence/fl/flpb"
+	"credence/fl/identity"
+)
+
+const (
+	maxMessage  = 16 << 20
+	uploadChunk = 256 << 10
+	fetchChunk  = 512 << 10
+	maxBlob     = 1 << 30 // no blob of the protocol is near this
+	callTimeout = 2 * time.Minute
+)
+
+// dial opens a connection to an aggregator. It connects when it is first used.
+func dial(address string, authority fl.Digest, cert certificateSource, now func() time.Time, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
+	options := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(credentials.NewTLS(identity.ClientTLS(authority, cert, now))),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+	}, extra...)
+	conn, err := grpc.NewClient("passthrough:///"+address, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the aggregator at %s: %w", address, err)
+	}
+	return conn, nil
+}
+
+// Remote is a party's view of its aggregator: documents and blobs, verified
+// against the pinned genesis.
+type Remote struct {
+	conn    *grpc.ClientConn
+	api     flpb.FederationClient
+	home    *Home
+	chunk   int
+	members map[fl.NodeID]fl.Enrolment // verified enrolments of parties
+	revoked map[fl.NodeID]time.Time
+}
+
+// Connect opens a connection for the party in a folder.
+func Connect(home *Home, address string, now func() time.Time, extra ...grpc.DialOption) (*Remote, error) {
+	conn, err := dial(address, home.Genesis.CertificateCA, home.certificate, now, extra...)
+	if err != nil {
+		return nil, err
+	}
+	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk}, nil
+}
+
+// Close closes the connection.
+func (r *Remote) Close() error { return r.conn.Close() }
+
+// API gives the look-ups that need no verification here.
+func (r *Remote) API() flpb.FederationClient { return r.api }
+
+// Submit signs a document, hands it in and returns the aggregator's verified
+// receipt.
+func (r *Remote) Submit(ctx context.Context, doc fl.Document) (fl.Receipt, error) {
+	envelope, err := fl.Sign(doc, r.home.Node, r.home.Keys.Signing)
+	if err != nil {
+		return fl.Receipt{}, err
+	}
+	return r.SubmitEnvelope(ctx, envelope)
+}
+
+// SubmitEnvelope hands in a document that is signed already.
+func (r *Remote) SubmitEnvelope(ctx context.Context, envelope fl.Envelope) (fl.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := r.api.Submit(ctx, &flpb.SubmitRequest{Document: envelope.Encode()})
+	if err != nil {
+		return fl.Receipt{}, fmt.Errorf("submitting a %s: %w", envelope.Kind, flpb.FromStatus(err))
+	}
+	signed, err := fl.DecodeEnvelope(answer.GetReceipt())
+	if err != nil {
+		return fl.Receipt{}, fmt.Errorf("the receipt for a %s: %w", envelope.Kind, err)
+	}
+	var receipt fl.Receipt
+	if err := signed.Open(r.home.Genesis.AggregatorKey, &receipt); err != nil {
+		return fl.Receipt{}, fmt.Errorf("the receipt for a %s: %w", envelope.Kind, err)
+	}
+	if receipt.Subject != envelope.Digest() || receipt.Node != r.home.Node {
+		return fl.Receipt{}, fmt.Errorf("the receipt for a %s is for another document", envelope.Kind)
+	}
+	return receipt, nil
+}
+
+// Upload sends a blob in chunks. It asks first where an earlier attempt
+// stopped and continues there.
+func (r *Remote) Upload(ctx context.Context, data []byte) (fl.Digest, error) {
+	digest := fl.DigestBytes(data)
+	for attempt := 0; ; attempt++ {
+		err := r.upload(ctx, digest, data)
+		err = flpb.FromStatus(err)
+		again := fl.CodeOf(err) == fl.CodeCorrupt || flpb.Retryable(err)
+		if err == nil || !again || attempt >= 4 || ctx.Err() != nil {
+			if err != nil {
+				err = fmt.Errorf("uploading blob %s: %w", digest.Short(), err)
+			}
+			return digest, err
+		}
+		if err := pause(ctx, backoff(attempt)); err != nil {
+			return digest, err
+		}
+	}
+}
+
+func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) error {
+	status, err := r.api.UploadStatus(ctx, &flpb.UploadStatusRequest{Digest: digest[:]})
+	if err != nil {
+		return err
+	}
+	if status.GetComplete() {
+		return nil
+	}
+	offset := status.GetOffset()
+	if offset < 0 || offset > int64(len(data)) {
+		return fmt.Errorf("the aggregator holds %d bytes of a blob of %d", offset, len(data))
+	}
+	for {
+		end := min(offset+int64(r.chunk), int64(len(data)))
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		answer, err := r.api.Upload(call, &flpb.UploadRequest{Digest: digest[:], Offset: offset, Data: data[offset:end], Last: end == int64(len(data))})
+		cancel()
+		if err != nil {
+			return err
+		}
+		if answer.GetComplete() {
+			return nil
+		}
+		if offset = answer.GetOffset(); offset != end {
+			return fmt.Errorf("the aggregator continues at byte %d, not %d", offset, end)
+		}
+	}
+}
+
+// Fetch downloads a blob that a document names and verifies it.
+func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, error) {
+	var data []byte
+	for {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		answer, err := r.api.Download(call, &flpb.DownloadRequest{Digest: digest[:], Via: via[:], Offset: int64(len(data)), Length: fetchChunk})
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("downloading blob %s: %w", digest.Short(), flpb.FromStatus(err))
+		}
+		size := answer.GetSize()
+		if size < 0 || size > maxBlob || int64(len(data)+len(answer.GetData())) > size {
+			return nil, fmt.Errorf("downloading blob %s: it claims %d bytes", digest.Short(), size)
+		}
+		if data == nil {
+			data = make([]byte, 0, size)
+		}
+		data = append(data, answer.GetData()...)
+		if int64(len(data)) == size {
+			break
+		}
+		if len(answer.GetData()) == 0 {
+			return nil, fmt.Errorf("downloading blob %s: %w after %d of %d bytes", digest.Short(), io.ErrUnexpectedEOF, len(data), size)
+		}
+	}
+	if sha256.Sum256(data) != digest {
+		return nil, fmt.Errorf("downloading blob %s: the bytes do not match the digest", digest.Short())
+	}
+	return data, nil
+}
+
+// Document fetches a document by its digest; the caller checks its signature.
+func (r *Remote) Document(ctx context.Context, digest fl.Digest) (fl.Envelope, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := r.api.GetDocument(ctx, &flpb.GetDocumentRequest{Digest: digest[:]})
+	if err != nil {
+		return fl.Envelope{}, fmt.Errorf("fetching document %s: %w", digest.Short(), flpb.FromStatus(err))
+	}
+	envelope, err := fl.DecodeEnvelope(answer.GetDocument())
+	if err != nil {
+		return fl.Envelope{}, fmt.Errorf("fetching document %s: %w", digest.Short(), err)
+	}
+	if envelope.Digest() != digest {
+		return fl.Envelope{}, fmt.Errorf("fetching document %s: got another one", digest.Short())
+	}
+	return envelope, nil
+}
+
+// Member returns the verified enrolment of a party and whether it was revoked.
+func (r *Remote) Member(ctx context.Context, node fl.NodeID) (enrolment fl.Enrolment, revoked bool, err error) {
+	e, known := r.members[node]
+	if !known {
+		if err := r.refreshMembers(ctx); err != nil {
+			return fl.Enrolment{}, false, err
+		}
+		if e, known = r.members[node]; !known {
+			return fl.Enrolment{}, false, fl.Refuse(fl.CodeUnknownParty, node, "%s is not enrolled in this federation", node)
+		}
+	}
+	_, revoked = r.revoked[node]
+	return e, revoked, nil
+}
+
+func (r *Remote) refreshMembers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := r.api.ListParties(ctx, &flpb.ListPartiesRequest{})
+	if err != nil {
+		return fmt.Errorf("listing the federation's parties: %w", flpb.FromStatus(err))
+	}
+	members, revoked := map[fl.NodeID]fl.Enrolment{}, map[fl.NodeID]time.Time{}
+	for _, p := range answer.GetParties() {
+		var e fl.Enrolment
+		if err := r.home.openOwn(p.GetEnrolment(), &e); err != nil {
+			return fmt.Errorf("listing the federation's parties: %w", err)
+		}
+		members[e.Node] = e
+		if len(p.GetRevocation()) > 0 {
+			var rev fl.Revocation
+			if err := r.home.openOwn(p.GetRevocation(), &rev); err != nil {
+				return fmt.Errorf("listing the federation's parties: %w", err)
+			}
+			revoked[e.Node] = rev.RevokedAt
+		}
+	}
+	// An enrolment never changes: one that differs from what was seen before
+	// is an aggregator that swaps keys.
+	for node, before := range r.members {
+		after, ok := members[node]
+		if !ok || !sameKeys(before, after) {
+			return fmt.Errorf("the aggregator changed or dropped the enrolment of %s", node)
+		}
+	}
+	r.members, r.revoked = members, revoked
+	return nil
+}
+
+func sameKeys(a, b fl.Enrolment) bool {
+	return string(a.SigningKey) == string(b.SigningKey) && a.EnrolledAt.Equal(b.EnrolledAt)
+}
+
+// backoff grows from a quarter of a second to half a minute, with jitter.
+func backoff(attempt int) time.Duration {
+	d := 250 * time.Millisecond << min(attempt, 7)
+	return d/2 + rand.N(d/2)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// readFile reads a file of the party's folder; a missing one is nil.
+func readFile(path string) ([]byte, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the party's own folder
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}

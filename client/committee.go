@@ -1,0 +1,320 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"credence/fl"
+	"credence/fl/flpb"
+	"credence/he"
+	"credence/he/threshold"
+)
+
+// contribute makes this member's next document for an epoch key. Every step
+// is durable in the key holder, so it may be repeated.
+func (n *Node) contribute(ctx context.Context, task *flpb.EpochTask) error {
+	envelope, err := fl.DecodeEnvelope(task.GetPlan())
+	if err != nil {
+		return err
+	}
+	var plan fl.EpochPlan
+	if err := n.verifyEpochPlan(envelope, &plan); err != nil {
+		return err
+	}
+	if plan.Point(n.home.Node) == 0 {
+		return errors.New("this node is not in the epoch's committee")
+	}
+	planID := envelope.Digest()
+	switch {
+	case len(task.GetSealKeys()) == 0:
+		key, err := n.holder.SealKey(plan.Epoch)
+		if err != nil {
+			return err
+		}
+		return n.send(ctx, fl.SealKey{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node, Key: key})
+	case len(task.GetCommitments()) == 0:
+		return n.commit(ctx, envelope, plan, task.GetSealKeys())
+	case len(task.GetReveals()) == 0:
+		return n.reveal(ctx, planID, plan, task.GetCommitments())
+	}
+	return n.dealKey(ctx, planID, plan)
+}
+
+func (n *Node) commit(ctx context.Context, planEnvelope fl.Envelope, plan fl.EpochPlan, sealKeys [][]byte) error {
+	docs, err := n.fromMembers(ctx, plan, sealKeys, func() fl.Document { return new(fl.SealKey) }, nil)
+	if err != nil {
+		return err
+	}
+	epoch, err := threshold.EpochFromDocuments(planEnvelope, docs)
+	if err != nil {
+		return err
+	}
+	commitment, err := n.holder.Commit(epoch)
+	if err != nil {
+		return err
+	}
+	return n.send(ctx, fl.KeyCommitment{Genesis: plan.Genesis, EpochPlan: planEnvelope.Digest(), Node: n.home.Node, Commitment: commitment})
+}
+
+func (n *Node) reveal(ctx context.Context, planID fl.Digest, plan fl.EpochPlan, raw [][]byte) error {
+	commitments := map[string][32]byte{}
+	_, err := n.fromMembers(ctx, plan, raw, func() fl.Document { return new(fl.KeyCommitment) }, func(m fl.NodeID, doc fl.Document) error {
+		c := doc.(*fl.KeyCommitment)
+		if c.Node != m || c.EpochPlan != planID {
+			return fmt.Errorf("the key commitment of %s is for another epoch or member", m)
+		}
+		commitments[string(m)] = c.Commitment
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	reveal, err := n.holder.Reveal(plan.Epoch, commitments)
+	if err != nil {
+		return err
+	}
+	digest, err := n.remote.Upload(ctx, reveal)
+	if err != nil {
+		return err
+	}
+	return n.send(ctx, fl.KeyReveal{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node, Reveal: digest})
+}
+
+func (n *Node) dealKey(ctx context.Context, planID fl.Digest, plan fl.EpochPlan) error {
+	boxes, err := n.holder.Deal(plan.Epoch)
+	if err != nil {
+		return err
+	}
+	dealing := fl.KeyDealing{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node}
+	if dealing.Boxes, err = n.uploadBoxes(ctx, plan, 0, boxes); err != nil {
+		return err
+	}
+	return n.send(ctx, dealing)
+}
+
+func (n *Node) uploadBoxes(ctx context.Context, plan fl.EpochPlan, shard int, boxes map[string][]byte) ([]fl.Box, error) {
+	var out []fl.Box
+	for _, m := range plan.Members {
+		digest, err := n.remote.Upload(ctx, boxes[string(m)])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, fl.Box{Receiver: m, Shard: shard, Digest: digest})
+	}
+	return out, nil
+}
+
+// fromMembers decodes one document of every member, in their order, and checks
+// each signature.
+func (n *Node) fromMembers(ctx context.Context, plan fl.EpochPlan, raw [][]byte, fresh func() fl.Document, check func(fl.NodeID, fl.Document) error) (map[fl.NodeID]fl.Envelope, error) {
+	if len(raw) != len(plan.Members) {
+		return nil, fmt.Errorf("%d documents of %d members", len(raw), len(plan.Members))
+	}
+	out := make(map[fl.NodeID]fl.Envelope, len(raw))
+	for i, m := range plan.Members {
+		envelope, err := fl.DecodeEnvelope(raw[i])
+		if err != nil {
+			return nil, err
+		}
+		doc := fresh()
+		if err := n.openMembers(ctx, envelope, m, doc); err != nil {
+			return nil, err
+		}
+		if check != nil {
+			if err := check(m, doc); err != nil {
+				return nil, err
+			}
+		}
+		out[m] = envelope
+	}
+	return out, nil
+}
+
+// takeKey completes an epoch in the key holder: it opens the boxes that the
+// dealers sealed for this member.
+func (n *Node) takeKey(ctx context.Context, k *epochKey) error {
+	if n.completed == k.id {
+		return nil
+	}
+	reveals, boxes := map[string][]byte{}, map[string][]byte{}
+	for i, m := range k.plan.Members {
+		revealEnvelope, err := n.remote.Document(ctx, k.doc.Reveals[i])
+		if err != nil {
+			return err
+		}
+		var r fl.KeyReveal
+		if err := n.openMembers(ctx, revealEnvelope, m, &r); err != nil {
+			return err
+		}
+		if reveals[string(m)], err = n.remote.Fetch(ctx, r.Reveal, k.doc.Reveals[i]); err != nil {
+			return err
+		}
+		dealingEnvelope, err := n.remote.Document(ctx, k.doc.Dealings[i])
+		if err != nil {
+			return err
+		}
+		var d fl.KeyDealing
+		if err := n.openMembers(ctx, dealingEnvelope, m, &d); err != nil {
+			return err
+		}
+		if d.EpochPlan != k.planID || d.Node != m {
+			return fmt.Errorf("the key dealing of %s is for another epoch or member", m)
+		}
+		if boxes[string(m)], err = n.fetchBox(ctx, d.Boxes, 0, k.doc.Dealings[i]); err != nil {
+			return err
+		}
+	}
+	if _, err := n.holder.Complete(k.plan.Epoch, reveals, boxes); err != nil {
+		return fmt.Errorf("taking the key shares of epoch %d: %w", k.plan.Epoch, err)
+	}
+	n.completed = k.id
+	n.log.Info("holding a key share", "epoch", k.plan.Epoch, "threshold", k.plan.Threshold, "members", len(k.plan.Members))
+	return nil
+}
+
+func (n *Node) fetchBox(ctx context.Context, boxes []fl.Box, shard int, via fl.Digest) ([]byte, error) {
+	for _, b := range boxes {
+		if b.Receiver == n.home.Node && b.Shard == shard {
+			return n.remote.Fetch(ctx, b.Digest, via)
+		}
+	}
+	return nil, fmt.Errorf("dealing %s holds no box for this node and shard %d", via.Short(), shard)
+}
+
+// dealNoise deals this member's smudging noise for every shard of a round.
+func (n *Node) dealNoise(ctx context.Context, task *flpb.NoiseTask) error {
+	planEnvelope, plan, k, err := n.roundContext(ctx, task.GetPlan(), task.GetEpochKey())
+	if err != nil {
+		return err
+	}
+	if err := n.takeKey(ctx, k); err != nil {
+		return err
+	}
+	// A new round opens only after the one before is over.
+	if plan.Round > 1 {
+		if err := n.holder.CloseRound(string(plan.Job), plan.Round-1); err != nil {
+			return err
+		}
+	}
+	dealing := fl.NoiseDealing{Genesis: plan.Genesis, Plan: planEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node}
+	for shard := range plan.Shards {
+		boxes, err := n.holder.DealNoise(plan.Epoch, threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard})
+		if err != nil {
+			return err
+		}
+		uploaded, err := n.uploadBoxes(ctx, k.plan, shard, boxes)
+		if err != nil {
+			return err
+		}
+		dealing.Boxes = append(dealing.Boxes, uploaded...)
+	}
+	return n.send(ctx, dealing)
+}
+
+// roundContext decodes and verifies the plan and the epoch key of a round.
+func (n *Node) roundContext(ctx context.Context, rawPlan, rawKey []byte) (fl.Envelope, fl.Plan, *epochKey, error) {
+	var plan fl.Plan
+	planEnvelope, err := fl.DecodeEnvelope(rawPlan)
+	if err != nil {
+		return fl.Envelope{}, plan, nil, err
+	}
+	if err := n.verifyPlan(planEnvelope, &plan); err != nil {
+		return fl.Envelope{}, plan, nil, err
+	}
+	keyEnvelope, err := fl.DecodeEnvelope(rawKey)
+	if err != nil {
+		return fl.Envelope{}, plan, nil, err
+	}
+	if keyEnvelope.Digest() != plan.EpochKey {
+		return fl.Envelope{}, plan, nil, errors.New("the epoch key is not the plan's")
+	}
+	k, err := n.verifyEpochKey(ctx, plan.EpochKey)
+	if err != nil {
+		return fl.Envelope{}, plan, nil, err
+	}
+	if k.plan.Epoch != plan.Epoch {
+		return fl.Envelope{}, plan, nil, fmt.Errorf("the plan names epoch %d and the key of epoch %d", plan.Epoch, k.plan.Epoch)
+	}
+	return planEnvelope, plan, k, nil
+}
+
+// decrypt releases this member's decryption shares of a sealed round, after
+// its own checks.
+func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
+	planEnvelope, plan, k, err := n.roundContext(ctx, task.GetPlan(), task.GetEpochKey())
+	if err != nil {
+		return err
+	}
+	sealEnvelope, err := fl.DecodeEnvelope(task.GetSeal())
+	if err != nil {
+		return err
+	}
+	seal, err := n.verifySeal(ctx, sealEnvelope, planEnvelope.Digest(), plan, k.plan)
+	if err != nil {
+		return fmt.Errorf("no decryption share for round %d of job %s: %w", plan.Round, plan.Job, err)
+	}
+	if err := n.takeKey(ctx, k); err != nil {
+		return err
+	}
+	noise, err := n.noiseFor(ctx, seal, planEnvelope.Digest(), plan)
+	if err != nil {
+		return err
+	}
+	answer := fl.DecryptionShare{Genesis: plan.Genesis, Seal: sealEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node}
+	for shard, sum := range seal.Sums {
+		c1, err := n.remote.Fetch(ctx, sum.C1, answer.Seal)
+		if err != nil {
+			return err
+		}
+		half, err := n.suite.ParseSumPart(c1, he.C1)
+		if err != nil {
+			return fmt.Errorf("the sum of shard %d: %w", shard, err)
+		}
+		if half.Count() != len(sum.Contributors) {
+			return fmt.Errorf("the sum of shard %d says %d contributions and the seal %d", shard, half.Count(), len(sum.Contributors))
+		}
+		share, err := n.holder.Release(threshold.ReleaseRequest{
+			Epoch: plan.Epoch, Sum: threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard},
+			// The other half is not needed here; its address binds it.
+			C0Digest: sum.C0, C1: c1, Noise: noise[shard],
+		})
+		if err != nil {
+			return fmt.Errorf("releasing the share of shard %d: %w", shard, err)
+		}
+		digest, err := n.remote.Upload(ctx, share)
+		if err != nil {
+			return err
+		}
+		answer.Shares = append(answer.Shares, fl.ShareRef{Shard: shard, Digest: digest})
+	}
+	return n.send(ctx, answer)
+}
+
+// noiseFor fetches the boxes that the seal's dealers sealed for this member,
+// by shard and dealer.
+func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, planID fl.Digest, plan fl.Plan) ([]map[string][]byte, error) {
+	noise := make([]map[string][]byte, plan.Shards)
+	for shard := range noise {
+		noise[shard] = map[string][]byte{}
+	}
+	for i, dealer := range seal.Dealers {
+		envelope, err := n.remote.Document(ctx, seal.Dealings[i])
+		if err != nil {
+			return nil, err
+		}
+		var d fl.NoiseDealing
+		if err := n.openMembers(ctx, envelope, dealer, &d); err != nil {
+			return nil, err
+		}
+		if d.Plan != planID || d.Node != dealer {
+			return nil, fmt.Errorf("the noise dealing of %s is for another plan or member", dealer)
+		}
+		for shard := range noise {
+			if noise[shard][string(dealer)], err = n.fetchBox(ctx, d.Boxes, shard, seal.Dealings[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return noise, nil
+}

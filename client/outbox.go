@@ -1,0 +1,127 @@
+package client
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"credence/fl"
+	"credence/fl/identity"
+)
+
+// outbox keeps, for every round this node takes part in, the plan it was
+// shown, the update it made and the receipt it got. The update is on disk
+// before the first byte is sent, so a node that is killed sends the same
+// ciphertexts again instead of encrypting anew.
+//
+//	outbox/<job>/<round>/plan.json      the plan, pinned at first sight
+//	outbox/<job>/<round>/<digest>.ct    ciphertexts
+//	outbox/<job>/<round>/header.json    the signed header; written last
+//	outbox/<job>/<round>/receipt.json   digest of the accepted header
+type outbox struct{ dir string }
+
+var errOtherPlan = errors.New("the aggregator shows another plan for a round than before")
+
+func (o outbox) folder(job fl.JobID, round uint64) string {
+	return filepath.Join(o.dir, string(job), strconv.FormatUint(round, 10))
+}
+
+// pinPlan remembers the first plan seen for a round and refuses any other.
+func (o outbox) pinPlan(job fl.JobID, round uint64, plan fl.Envelope) error {
+	path := filepath.Join(o.folder(job, round), "plan.json")
+	pinned, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	if pinned == nil {
+		return identity.WriteFile(path, plan.Encode())
+	}
+	before, err := fl.DecodeEnvelope(pinned)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if before.Digest() != plan.Digest() {
+		return fmt.Errorf("%w: round %d of job %s was %s and is now %s", errOtherPlan, round, job, before.Digest().Short(), plan.Digest().Short())
+	}
+	return nil
+}
+
+// keep stores a finished update.
+func (o outbox) keep(job fl.JobID, round uint64, header fl.Envelope, ciphertexts [][]byte) error {
+	dir := o.folder(job, round)
+	for _, c := range ciphertexts {
+		if err := identity.WriteFile(filepath.Join(dir, fl.DigestBytes(c).String()+".ct"), c); err != nil {
+			return err
+		}
+	}
+	return identity.WriteFile(filepath.Join(dir, "header.json"), header.Encode())
+}
+
+// update returns the finished update of a round, or false when there is none.
+// A ciphertext that the disk damaged is an error.
+func (o outbox) update(job fl.JobID, round uint64) (header fl.Envelope, ciphertexts [][]byte, ok bool, err error) {
+	dir := o.folder(job, round)
+	raw, err := readFile(filepath.Join(dir, "header.json"))
+	if err != nil || raw == nil {
+		return fl.Envelope{}, nil, false, err
+	}
+	if header, err = fl.DecodeEnvelope(raw); err != nil {
+		return fl.Envelope{}, nil, false, fmt.Errorf("%s: %w", dir, err)
+	}
+	var h fl.UpdateHeader
+	if err := header.Read(&h); err != nil {
+		return fl.Envelope{}, nil, false, fmt.Errorf("%s: %w", dir, err)
+	}
+	for _, c := range h.Ciphertexts {
+		data, err := os.ReadFile(filepath.Join(dir, c.Digest.String()+".ct")) //nolint:gosec // the node's own folder
+		if err != nil {
+			return fl.Envelope{}, nil, false, err
+		}
+		if sha256.Sum256(data) != c.Digest {
+			return fl.Envelope{}, nil, false, fmt.Errorf("%s: the ciphertext of shard %d is damaged", dir, c.Shard)
+		}
+		ciphertexts = append(ciphertexts, data)
+	}
+	return header, ciphertexts, true, nil
+}
+
+// receive records that the aggregator accepted the update, and drops the
+// ciphertexts, which nobody needs any more.
+func (o outbox) receive(job fl.JobID, round uint64, header fl.Digest) error {
+	dir := o.folder(job, round)
+	if err := identity.WriteFile(filepath.Join(dir, "receipt.json"), []byte(header.String())); err != nil {
+		return err
+	}
+	return o.drop(job, round)
+}
+
+// drop removes the ciphertexts of a round.
+func (o outbox) drop(job fl.JobID, round uint64) error {
+	files, err := filepath.Glob(filepath.Join(o.folder(job, round), "*.ct"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// accepted returns the digest of this node's accepted update header.
+func (o outbox) accepted(job fl.JobID, round uint64) (fl.Digest, bool, error) {
+	path := filepath.Join(o.folder(job, round), "receipt.json")
+	raw, err := readFile(path)
+	if err != nil || raw == nil {
+		return fl.Digest{}, false, err
+	}
+	digest, err := fl.ParseDigest(string(raw))
+	if err != nil {
+		return fl.Digest{}, false, fmt.Errorf("%s: %w", path, err)
+	}
+	return digest, true, nil
+}

@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"credence/fl"
+	"credence/he"
+	"credence/he/threshold"
+)
+
+// epochKey is a closed epoch as this node verified it: every document is
+// signed by its member, and the collective key follows from the reveals.
+type epochKey struct {
+	id     fl.Digest
+	doc    fl.EpochKey
+	planID fl.Digest
+	plan   fl.EpochPlan
+	epoch  *threshold.Epoch
+	public *he.PublicKey
+}
+
+// verifyEpochKey fetches and checks everything that a closed epoch rests on.
+func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, error) {
+	if n.epoch != nil && n.epoch.id == id {
+		return n.epoch, nil
+	}
+	envelope, err := n.remote.Document(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	k := &epochKey{id: id}
+	if err := n.openAggregators(envelope, &k.doc); err != nil {
+		return nil, err
+	}
+	planEnvelope, err := n.remote.Document(ctx, k.doc.EpochPlan)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.verifyEpochPlan(planEnvelope, &k.plan); err != nil {
+		return nil, err
+	}
+	k.planID = planEnvelope.Digest()
+	members := k.plan.Members
+	if len(k.doc.SealKeys) != len(members) || k.doc.Epoch != k.plan.Epoch {
+		return nil, errors.New("the epoch key does not belong to its plan")
+	}
+	sealKeys := map[fl.NodeID]fl.Envelope{}
+	commitments, reveals := map[string][32]byte{}, map[string][]byte{}
+	for i, m := range members {
+		var c fl.KeyCommitment
+		var r fl.KeyReveal
+		var s fl.SealKey
+		var signed [3]fl.Envelope
+		for j, want := range []struct {
+			digest fl.Digest
+			into   fl.Document
+		}{{k.doc.SealKeys[i], &s}, {k.doc.Commitments[i], &c}, {k.doc.Reveals[i], &r}} {
+			if signed[j], err = n.remote.Document(ctx, want.digest); err != nil {
+				return nil, err
+			}
+			if err := n.openMembers(ctx, signed[j], m, want.into); err != nil {
+				return nil, err
+			}
+		}
+		if c.EpochPlan != k.planID || r.EpochPlan != k.planID || c.Node != m || r.Node != m {
+			return nil, fmt.Errorf("a key document of %s is for another epoch or member", m)
+		}
+		sealKeys[m], commitments[string(m)] = signed[0], c.Commitment
+		if reveals[string(m)], err = n.remote.Fetch(ctx, r.Reveal, k.doc.Reveals[i]); err != nil {
+			return nil, err
+		}
+	}
+	if k.epoch, err = threshold.EpochFromDocuments(planEnvelope, sealKeys); err != nil {
+		return nil, err
+	}
+	if k.public, err = threshold.CollectiveKey(k.epoch, commitments, reveals); err != nil {
+		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
+	}
+	if got := fl.DigestBytes(k.public.Bytes()); got != k.doc.PublicKey {
+		return nil, fmt.Errorf("epoch %d: the aggregator's collective key is not the sum of the members' key shares", k.plan.Epoch)
+	}
+	n.epoch = k
+	return k, nil
+}
+
+// verifyEpochPlan checks an epoch plan against the genesis.
+func (n *Node) verifyEpochPlan(envelope fl.Envelope, plan *fl.EpochPlan) error {
+	if err := n.openAggregators(envelope, plan); err != nil {
+		return err
+	}
+	g := n.home.Genesis
+	switch {
+	case plan.Genesis != n.home.GenesisID:
+		return errors.New("the epoch plan is for another federation")
+	case plan.Suite != g.Suite:
+		return fmt.Errorf("the epoch plan is for suite %s and the genesis says %s", plan.Suite, g.Suite)
+	case len(plan.Members) != g.Committee.Members || plan.Threshold != g.Committee.Threshold:
+		return fmt.Errorf("the epoch plan has a committee of %d of %d and the genesis says %d of %d", plan.Threshold, len(plan.Members), g.Committee.Threshold, g.Committee.Members)
+	}
+	return nil
+}
+
+// openAggregators decodes a document that the aggregator must have signed.
+func (n *Node) openAggregators(envelope fl.Envelope, doc fl.Document) error {
+	if envelope.Signer != fl.AggregatorID {
+		return fmt.Errorf("%w: a %s signed by %s, not by the aggregator", fl.ErrBadSignature, envelope.Kind, envelope.Signer)
+	}
+	return envelope.Open(n.home.Genesis.AggregatorKey, doc)
+}
+
+// openMembers decodes a document that a given enrolled party must have signed.
+func (n *Node) openMembers(ctx context.Context, envelope fl.Envelope, by fl.NodeID, doc fl.Document) error {
+	if envelope.Signer != by {
+		return fmt.Errorf("%w: a %s signed by %s, not by %s", fl.ErrBadSignature, envelope.Kind, envelope.Signer, by)
+	}
+	enrolment, _, err := n.remote.Member(ctx, by)
+	if err != nil {
+		return err
+	}
+	return envelope.Open(enrolment.SigningKey, doc)
+}
+
+// verifyPlan checks a plan against the genesis, the job and this node's own
+// consent, and that it was not shown a different one for the same round.
+func (n *Node) verifyPlan(envelope fl.Envelope, plan *fl.Plan) error {
+	if err := n.openAggregators(envelope, plan); err != nil {
+		return err
+	}
+	switch {
+	case plan.Genesis != n.home.GenesisID:
+		return errors.New("the plan is for another federation")
+	case plan.MinCohort < n.home.Genesis.MinCohort:
+		return fmt.Errorf("the plan's minimum cohort is %d and the genesis says %d", plan.MinCohort, n.home.Genesis.MinCohort)
+	case plan.Slots != n.suite.Values() || plan.ValueBits != n.suite.ValueBits():
+		return fmt.Errorf("the plan is for ciphertexts of %d values of %d bits, suite %s has %d of %d", plan.Slots, plan.ValueBits, n.suite.Name(), n.suite.Values(), n.suite.ValueBits())
+	}
+	return n.outbox.pinPlan(plan.Job, plan.Round, envelope)
+}
+
+// verifySeal makes the checks of a committee member before its decryption
+// share leaves: the seal is the aggregator's, it follows from the plan, every
+// update in it is signed by a distinct enrolled client of the cohort, every sum
+// has the minimum cohort, and this node's own accepted update is in.
+func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID fl.Digest, plan fl.Plan, epoch fl.EpochPlan) (fl.Seal, error) {
+	var seal fl.Seal
+	if err := n.openAggregators(sealEnvelope, &seal); err != nil {
+		return seal, err
+	}
+	switch {
+	case seal.Genesis != n.home.GenesisID || seal.Plan != planID || seal.Job != plan.Job || seal.Round != plan.Round:
+		return seal, errors.New("the seal is for another plan")
+	case len(seal.Clients) < plan.MinCohort:
+		return seal, fmt.Errorf("the seal holds %d updates: the minimum cohort is %d", len(seal.Clients), plan.MinCohort)
+	case len(seal.Sums) != plan.Shards:
+		return seal, fmt.Errorf("the seal holds %d sums: the plan has %d shards", len(seal.Sums), plan.Shards)
+	case len(seal.Dealers) < epoch.Threshold:
+		return seal, fmt.Errorf("the seal uses the noise of %d members: it takes at least %d", len(seal.Dealers), epoch.Threshold)
+	}
+	byShard := make([][]fl.NodeID, plan.Shards)
+	ciphertexts := map[fl.Digest]bool{}
+	for i, client := range seal.Clients {
+		header, err := n.verifyHeader(ctx, seal.Headers[i], client, planID, plan)
+		if err != nil {
+			return seal, fmt.Errorf("the sealed update of %s: %w", client, err)
+		}
+		for _, c := range header.Ciphertexts {
+			if ciphertexts[c.Digest] {
+				return seal, fmt.Errorf("the sealed update of %s: its ciphertext of shard %d is in the seal twice", client, c.Shard)
+			}
+			ciphertexts[c.Digest] = true
+			byShard[c.Shard] = append(byShard[c.Shard], client)
+		}
+	}
+	for shard, sum := range seal.Sums {
+		slices.Sort(byShard[shard])
+		if !slices.Equal(sum.Contributors, byShard[shard]) {
+			return seal, fmt.Errorf("the seal's contributors to shard %d are not those of the updates", shard)
+		}
+		if len(sum.Contributors) < plan.MinCohort {
+			return seal, fmt.Errorf("the sum of shard %d has %d contributors: the minimum cohort is %d", shard, len(sum.Contributors), plan.MinCohort)
+		}
+	}
+	own, accepted, err := n.outbox.accepted(plan.Job, plan.Round)
+	if err != nil {
+		return seal, err
+	}
+	if accepted && !slices.Contains(seal.Headers, own) {
+		return seal, errors.New("the aggregator gave a receipt for this node's update and left it out of the seal")
+	}
+	for _, dealer := range seal.Dealers {
+		if epoch.Point(dealer) == 0 {
+			return seal, fmt.Errorf("the seal uses noise of %s, which is not in the committee", dealer)
+		}
+	}
+	return seal, nil
+}
+
+func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.NodeID, planID fl.Digest, plan fl.Plan) (fl.UpdateHeader, error) {
+	var h fl.UpdateHeader
+	envelope, err := n.remote.Document(ctx, digest)
+	if err != nil {
+		return h, err
+	}
+	if err := n.openMembers(ctx, envelope, client, &h); err != nil {
+		return h, err
+	}
+	enrolment, revoked, err := n.remote.Member(ctx, client)
+	if err != nil {
+		return h, err
+	}
+	assigned, in := plan.Assigned(client)
+	switch {
+	case !in:
+		return h, errors.New("the plan does not name it")
+	case revoked:
+		return h, errors.New("its membership was revoked")
+	case enrolment.EnrolledAt.After(plan.OpenedAt):
+		return h, errors.New("it was enrolled after the plan")
+	case h.Node != client || h.Plan != planID || h.EpochKey != plan.EpochKey || h.Genesis != plan.Genesis || h.Job != plan.Job || h.Round != plan.Round:
+		return h, errors.New("it is for another plan, round or epoch")
+	case h.ProofLevel != plan.ProofLevel:
+		return h, fmt.Errorf("proof level %s: the plan asks for %s", h.ProofLevel, plan.ProofLevel)
+	case !slices.EqualFunc(h.Ciphertexts, assigned.Shards, func(c fl.ShardCiphertext, s int) bool { return c.Shard == s }):
+		return h, errors.New("it does not hold exactly the assigned shards")
+	}
+	return h, nil
+}

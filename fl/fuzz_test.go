@@ -92,9 +92,7 @@ func usePlan(t *testing.T, plan Plan) {
 	}
 	contributors, sums := make([][]NodeID, plan.Shards), make([][]int64, plan.Shards)
 	for s := range sums {
-		for _, node := range nodes {
-			contributors[s] = append(contributors[s], node)
-		}
+		contributors[s] = nodes
 		sums[s] = make([]int64, min(plan.Slots, MetricSlots+params))
 	}
 	if mean, _, err := MeanUpdate(plan, params, contributors, sums); err == nil && len(mean) != params {

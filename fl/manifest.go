@@ -104,10 +104,10 @@ func EncodeParameters(p []float32) []byte {
 	return out
 }
 
-// DecodeParameters reads the blob form of a vector of n parameters. A value
-// that is not finite is an error.
+// DecodeParameters reads the blob form of a vector of n parameters, at most
+// MaxParameters. A value that is not finite is an error.
 func DecodeParameters(blob []byte, n int) ([]float32, error) {
-	if len(blob) != 4*n {
+	if n < 0 || n > MaxParameters || len(blob) != 4*n {
 		return nil, fmt.Errorf("%w: parameters: %d bytes for %d parameters", ErrMalformed, len(blob), n)
 	}
 	p := make([]float32, n)

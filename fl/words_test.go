@@ -139,7 +139,7 @@ func TestParameters(t *testing.T) {
 	for name, c := range map[string]struct {
 		blob []byte
 		n    int
-	}{"short": {blob[1:], 5}, "long": {blob, 4}, "negative": {nil, -1}, "infinite": {inf, 1}, "not a number": {nan, 1}} {
+	}{"short": {blob[1:], 5}, "long": {blob, 4}, "negative": {nil, -1}, "so many that their size is 0": {nil, 1 << 62}, "infinite": {inf, 1}, "not a number": {nan, 1}} {
 		if _, err := DecodeParameters(c.blob, c.n); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"credence/aggregator/blob"
+	"credence/aggregator/blob/disk"
 	"credence/aggregator/store"
 	"credence/aggregator/store/sqlite"
 	"credence/fl"
@@ -86,6 +88,7 @@ type Aggregator struct {
 	store     store.Store
 	blobs     blob.Store
 	staging   blob.Staging
+	files     io.Closer
 	suite     *he.Suite
 	genesis   fl.Genesis
 	genesisID fl.Digest
@@ -136,7 +139,7 @@ func Found(ctx context.Context, dir string, f FoundingOptions, opts Options) (*A
 		return nil, fmt.Errorf("founding the federation: %w", err)
 	}
 	// The database is opened last: its presence is what says "founded".
-	db, err := sqlite.Open(filepath.Join(dir, databaseFile))
+	db, err := sqlite.Open(ctx, filepath.Join(dir, databaseFile), sqlite.WithClock(opts.Now))
 	if err != nil {
 		return nil, fmt.Errorf("founding the federation: %w", err)
 	}
@@ -160,7 +163,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
-	db, err := sqlite.Open(filepath.Join(dir, databaseFile))
+	db, err := sqlite.Open(ctx, filepath.Join(dir, databaseFile), sqlite.WithClock(opts.Now))
 	if err != nil {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
@@ -186,16 +189,16 @@ func (a *Aggregator) load(ctx context.Context, dir string) error {
 	if a.suite, err = he.LookupSuite(a.genesis.Suite); err != nil {
 		return err
 	}
-	files, err := blob.Open(filepath.Join(dir, blobFolder), blob.Options{Quota: a.opts.StagingQuota})
+	files, err := disk.Open(filepath.Join(dir, blobFolder), disk.Options{Quota: a.opts.StagingQuota})
 	if err != nil {
 		return err
 	}
-	a.blobs, a.staging = files, files
+	a.blobs, a.staging, a.files = files, files, files
 	return nil
 }
 
 // Close releases the database.
-func (a *Aggregator) Close() error { return a.store.Close() }
+func (a *Aggregator) Close() error { return errors.Join(a.store.Close(), a.files.Close()) }
 
 // Genesis returns the federation's founding document.
 func (a *Aggregator) Genesis() fl.Genesis { return a.genesis }

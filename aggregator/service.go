@@ -253,5 +253,3 @@ func transactionMessage(t credit.Transaction) *flpb.Transaction {
 	}
 	return m
 }
-
-var _ blob.Store = (*blob.Files)(nil)

@@ -155,7 +155,7 @@ func (s *Store) Enrol(ctx context.Context, token fl.Digest, enrolment fl.Envelop
 			if err := first.Read(&held); err != nil {
 				return err
 			}
-			if !bytes.Equal(held.SigningKey, e.SigningKey) || !bytes.Equal(held.SealingKey, e.SealingKey) {
+			if !bytes.Equal(held.SigningKey, e.SigningKey) {
 				return fmt.Errorf("%w: %s has enrolled already, with other keys", store.ErrToken, e.Node)
 			}
 			return nil

@@ -42,7 +42,7 @@ func genesisDocument(name fl.NodeID) fl.Envelope {
 func enrolment(node fl.NodeID, keys byte, at time.Time) fl.Envelope {
 	return sign(fl.Enrolment{
 		Genesis: genesis, Node: node, Roles: []fl.Role{fl.RoleNode}, SigningKey: []byte(strings.Repeat(string(keys), 32)),
-		SealingKey: make([]byte, 32), EnrolledAt: fl.Instant(at),
+		EnrolledAt: fl.Instant(at),
 	}, fl.AggregatorID)
 }
 

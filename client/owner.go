@@ -1,0 +1,165 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"credence/fl"
+	"credence/fl/flpb"
+	"credence/models"
+)
+
+// JobOptions are what an owner says about a job; the rest follows from the
+// federation and the model.
+type JobOptions struct {
+	Job           fl.JobID
+	SchemaText    string
+	Model         models.Spec
+	Training      models.TrainConfig
+	Strategy      fl.StrategySpec
+	Clip          fl.Clip
+	Rounds        int
+	CohortSize    int // 0: every node that joined
+	MinCohort     int // 0: the genesis'
+	RoundDeadline int // seconds
+	SampleCap     int64
+	StepCap       int64
+	Budget        int64
+	Rates         fl.Rates
+	Seed          uint64
+}
+
+// SubmitJob makes the initial model, uploads it and submits the job as the
+// enrolled owner.
+func (r *Remote) SubmitJob(ctx context.Context, o JobOptions) (fl.JobSpec, error) {
+	model, err := models.New(o.Model)
+	if err != nil {
+		return fl.JobSpec{}, err
+	}
+	if err := o.Training.Validate(); err != nil {
+		return fl.JobSpec{}, err
+	}
+	spec := fl.JobSpec{
+		Genesis: r.home.GenesisID, Job: o.Job, Owner: r.home.Node,
+		Schema: fl.DigestBytes([]byte(o.SchemaText)), SchemaText: o.SchemaText,
+		Parameters: model.NumParameters(), Strategy: o.Strategy, Clip: o.Clip, Rounds: o.Rounds, CohortSize: o.CohortSize,
+		MinCohort: o.MinCohort, RoundDeadline: o.RoundDeadline, ProofLevel: r.home.Genesis.ProofFloor,
+		SampleCap: o.SampleCap, StepCap: o.StepCap, Budget: o.Budget, Rates: o.Rates, Seed: o.Seed,
+	}
+	if spec.MinCohort == 0 {
+		spec.MinCohort = r.home.Genesis.MinCohort
+	}
+	if spec.Model, err = EncodeModel(o.Model); err != nil {
+		return fl.JobSpec{}, err
+	}
+	if spec.Training, err = EncodeTraining(o.Training); err != nil {
+		return fl.JobSpec{}, err
+	}
+	initial := fl.EncodeParameters(model.Init(o.Seed))
+	spec.InitialModel = fl.DigestBytes(initial)
+	if err := spec.Validate(); err != nil {
+		return fl.JobSpec{}, err
+	}
+	if _, err := r.Upload(ctx, initial); err != nil {
+		return fl.JobSpec{}, err
+	}
+	_, err = r.Submit(ctx, spec)
+	return spec, err
+}
+
+// CancelJob ends a job of this owner.
+func (r *Remote) CancelJob(ctx context.Context, job fl.JobID, reason string) error {
+	view, err := r.Job(ctx, job)
+	if err != nil {
+		return err
+	}
+	_, err = r.Submit(ctx, fl.JobCancel{Genesis: r.home.GenesisID, JobSpec: view.SpecID, Job: job, Owner: r.home.Node, Reason: reason})
+	return err
+}
+
+// JobView is a job and its progress.
+type JobView struct {
+	*flpb.Job
+	Spec   fl.JobSpec
+	SpecID fl.Digest
+}
+
+// Final reports whether the job is over.
+func (v JobView) Final() bool { return v.GetPhase() != "running" }
+
+// Job looks a job up.
+func (r *Remote) Job(ctx context.Context, job fl.JobID) (JobView, error) {
+	all, err := r.jobs(ctx, job)
+	if err != nil {
+		return JobView{}, err
+	}
+	if len(all) != 1 {
+		return JobView{}, fl.Refuse(fl.CodeNotFound, "", "there is no job %q", job)
+	}
+	return all[0], nil
+}
+
+// Jobs lists every job.
+func (r *Remote) Jobs(ctx context.Context) ([]JobView, error) { return r.jobs(ctx, "") }
+
+func (r *Remote) jobs(ctx context.Context, job fl.JobID) ([]JobView, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := r.api.ListJobs(ctx, &flpb.ListJobsRequest{Job: string(job)})
+	if err != nil {
+		return nil, flpb.FromStatus(err)
+	}
+	var out []JobView
+	for _, j := range answer.GetJobs() {
+		envelope, err := fl.DecodeEnvelope(j.GetSpec())
+		if err != nil {
+			return nil, fmt.Errorf("listing jobs: %w", err)
+		}
+		v := JobView{Job: j, SpecID: envelope.Digest()}
+		if err := envelope.Read(&v.Spec); err != nil {
+			return nil, fmt.Errorf("listing jobs: %w", err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// ModelVersion is a published model: its verified manifest.
+type ModelVersion struct {
+	Manifest   fl.Manifest
+	ManifestID fl.Digest
+	Envelope   fl.Envelope
+}
+
+// Models lists the published versions of a job ("" for all jobs); every
+// manifest's signature is checked.
+func (r *Remote) Models(ctx context.Context, job fl.JobID) ([]ModelVersion, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := r.api.ListModels(ctx, &flpb.ListModelsRequest{Job: string(job)})
+	if err != nil {
+		return nil, flpb.FromStatus(err)
+	}
+	var out []ModelVersion
+	for _, m := range answer.GetModels() {
+		envelope, err := fl.DecodeEnvelope(m.GetManifest())
+		if err != nil {
+			return nil, fmt.Errorf("listing models: %w", err)
+		}
+		v := ModelVersion{Envelope: envelope, ManifestID: envelope.Digest()}
+		if err := r.home.openOwn(m.GetManifest(), &v.Manifest); err != nil {
+			return nil, fmt.Errorf("listing models: %w", err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// Parameters downloads the parameters of a published model.
+func (r *Remote) Parameters(ctx context.Context, v ModelVersion, n int) ([]float32, error) {
+	raw, err := r.Fetch(ctx, v.Manifest.Model, v.ManifestID)
+	if err != nil {
+		return nil, err
+	}
+	return fl.DecodeParameters(raw, n)
+}

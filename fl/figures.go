@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
+	"math/big"
 )
 
 // Figures are the evaluation of a global model on the nodes' own data, summed
@@ -87,25 +87,35 @@ func (f Figures) limbs(b int) ([]int32, error) {
 
 func (f Figures) list() [3]int64 { return [3]int64{f.LossMilli, f.Correct, f.Count} }
 
-// addLimbs adds sums of limbs, each already known to be non-negative.
-func (f Figures) addLimbs(sums []int64, b int) (Figures, error) {
-	out := f.list()
+// openFigures recombines the sums of limbs over n contributions, each sum
+// already known to be between 0 and n times a limb. Figures that no n honest
+// clients can add up to are a *RangeError.
+func openFigures(shard int, sums []int64, n, b int) (Figures, error) {
+	var out [3]int64
 	for i := range out {
-		for k := range figureLimbs {
-			shift := k * (b - 2)
-			limb := uint64(sums[i*figureLimbs+k])
-			if limb != 0 && shift+bits.Len64(limb) > 63 {
-				return f, errFiguresOverflow
-			}
-			total := uint64(out[i]) + limb<<min(shift, 63)
-			if total > math.MaxInt64 {
-				return f, errFiguresOverflow
-			}
-			out[i] = int64(total)
+		total := new(big.Int)
+		for k := figureLimbs - 1; k >= 0; k-- {
+			total.Lsh(total, uint(b-2)).Add(total, big.NewInt(sums[i*figureLimbs+k]))
 		}
+		limit := new(big.Int).Mul(big.NewInt(int64(n)), big.NewInt(FigureLimit(b)))
+		if limit.Cmp(maxFigures) > 0 {
+			limit = maxFigures
+		}
+		if total.Cmp(limit) > 0 {
+			last := (i+1)*figureLimbs - 1
+			return Figures{}, &RangeError{Shard: shard, Slot: last, Sum: sums[last], High: new(big.Int).Rsh(limit, uint(b-2)*(figureLimbs-1)).Int64()}
+		}
+		out[i] = total.Int64()
+	}
+	// Each client's figures are in one shard whole, so this holds shard by shard.
+	if correct, count := out[1], out[2]; correct > count {
+		return Figures{}, &RangeError{Shard: shard, Slot: figureLimbs, Sum: correct, High: count}
 	}
 	return Figures{LossMilli: out[0], Correct: out[1], Count: out[2]}, nil
 }
+
+// maxFigures bounds what a shard's figures may come to: 2^13 clients' worth.
+var maxFigures = big.NewInt(math.MaxInt64)
 
 // plus adds figures, which are not negative.
 func (f Figures) plus(g Figures) (Figures, error) {

@@ -14,6 +14,8 @@ type ShardValues struct {
 
 // RangeError says that a slot of an opened sum holds what no cohort of honest
 // clients can have sent: an update was malformed, or the sum is not the sum.
+// It is not the aggregator's fault and opening again does not help. Slots
+// below MetricSlots are figures; their bounds may follow from other slots.
 type RangeError struct {
 	Shard, Slot    int
 	Sum, Low, High int64
@@ -60,9 +62,9 @@ func UnpackShard(shard int, sums []int64, n, params, b int) (Figures, []int64, e
 			return Figures{}, nil, &RangeError{Shard: shard, Slot: slot, Sum: sum, Low: low, High: high}
 		}
 	}
-	figures, err := Figures{}.addLimbs(sums[:MetricSlots], b)
+	figures, err := openFigures(shard, sums[:MetricSlots], n, b)
 	if err != nil {
-		return Figures{}, nil, fmt.Errorf("shard %d: %w", shard, err)
+		return Figures{}, nil, err
 	}
 	return figures, sums[MetricSlots : MetricSlots+params], nil
 }
@@ -170,15 +172,12 @@ func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) 
 		if err != nil {
 			return nil, Figures{}, err
 		}
-		if figures, err = figures.plus(part); err != nil {
-			return nil, Figures{}, err
+		if figures, err = figures.plus(part); err != nil { // no client has figures in two shards
+			return nil, Figures{}, &RangeError{Shard: s, Slot: 0, Sum: sums[s][0]}
 		}
 		for i, sum := range values {
 			mean[shard.Offset+i] = quantiser.Mean(sum, weights[s], plan.WeightUnit)
 		}
-	}
-	if err := figures.Validate(); err != nil {
-		return nil, Figures{}, fmt.Errorf("opened sum: %w; an update was malformed or the sum is wrong", err)
 	}
 	return mean, figures, nil
 }

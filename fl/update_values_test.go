@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -173,9 +174,16 @@ func TestFiguresAreRefused(t *testing.T) {
 	if _, ok := (Figures{}).Accuracy(); ok {
 		t.Error("an accuracy of nothing")
 	}
-	huge := slices.Repeat([]int64{1 << 50}, MetricSlots)
-	if _, err := (Figures{}).addLimbs(huge, 31); err == nil {
-		t.Error("figures beyond 63 bits were accepted")
+	var wrong *RangeError
+	huge := make([]int64, MetricSlots)
+	huge[3] = 1 // 2^87
+	if _, _, err := UnpackShard(5, append(huge, 0), 2, 1, 31); !errors.As(err, &wrong) || wrong.Shard != 5 || wrong.Slot != 3 {
+		t.Errorf("figures beyond what clients may send: %v", err)
+	}
+	huge[3] = 0
+	huge[1] = 1 << 22 // 2^51 of two clients: 2 * (2^50-1) is less
+	if _, _, err := UnpackShard(5, append(huge, 0), 2, 1, 31); !errors.As(err, &wrong) {
+		t.Errorf("figures just beyond what clients may send: %v", err)
 	}
 	if _, err := (Figures{Count: math.MaxInt64}).plus(Figures{Count: 1}); err == nil {
 		t.Error("a sum of figures that overflows was accepted")
@@ -215,8 +223,22 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 			t.Errorf("%s: error %v does not name shard %d, slot %d", name, err, c.shard, c.slot)
 		}
 	}
-	if _, _, err := MeanUpdate(plan, 10, both, sums(0, 4, 1)); err == nil {
-		t.Error("more correct answers than examples were accepted")
+	var wrong *RangeError
+	if _, _, err := MeanUpdate(plan, 10, both, sums(1, 4, 1)); !errors.As(err, &wrong) || wrong.Shard != 1 || wrong.Slot != 4 {
+		t.Errorf("more correct answers than examples: %v", err)
+	}
+	// Figures in many shards, each of them possible, together beyond int64.
+	crowd := make([]Assignment, 8000)
+	names := make([]NodeID, len(crowd))
+	for i := range crowd {
+		names[i] = NodeID("n" + strconv.Itoa(i))
+		crowd[i] = Assignment{names[i], []int{0, 1}, 1}
+	}
+	many := quantisePlan(10, 20, 20, crowd, 1, Clip{Value: 1})
+	full := sums(0, 2, 8000*(1<<14-1))
+	full[1][2] = full[0][2]
+	if _, _, err := MeanUpdate(many, 10, [][]NodeID{names, names}, full); !errors.As(err, &wrong) || wrong.Shard != 1 {
+		t.Errorf("figures beyond int64: %v", err)
 	}
 	good := sums(0, 0, 0)
 	for name, f := range map[string]func() error{

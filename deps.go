@@ -1,6 +1,6 @@
 //go:build deps
 
-package deps
+package credence_deps
 
 import (
 	_ "github.com/advancedclimatesystems/gonnx"

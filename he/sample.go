@@ -176,14 +176,18 @@ func (s *source) symmetric(bound *big.Int, w int, out []uint64) {
 	twice := new(big.Int).Lsh(bound, 1)
 	top, n := limbsOf(twice), twice.BitLen()
 	used := (n + 63) / 64
-	mask := ^uint64(0) >> uint(64*used-n)
+	var mask [maxLimbs]uint64
+	for l := range mask {
+		if left := n - 64*l; left > 0 {
+			mask[l] = ^uint64(0) >> uint(64-min(left, 64))
+		}
+	}
 	for i := 0; i < len(out); i += w {
 		v := out[i : i+w]
 		for {
 			for l := range used {
-				v[l] = s.uint64()
+				v[l] = s.uint64() & mask[l]
 			}
-			v[used-1] &= mask
 			var borrow uint64
 			for l := range used {
 				_, borrow = bits.Sub64(top[l], v[l], borrow)

@@ -25,15 +25,15 @@ type DecryptionShare struct {
 type Attribution int
 
 const (
-	// ByNobody: no share was wrong.
+	// ByNobody means that no share was wrong.
 	ByNobody Attribution = iota
-	// ByEncoding: the share is not a polynomial modulo Q, or the member sent two
+	// ByEncoding means that the share is not a polynomial modulo Q, or the member sent two
 	// different ones.
 	ByEncoding
-	// ByAgreement: the others lie on one polynomial and are so many
+	// ByAgreement means that the others lie on one polynomial and are so many
 	// (n >= t+2f) that, with at most f corrupt members, they are right.
 	ByAgreement
-	// ByNoise: exactly one polynomial through the shares opens within the noise
+	// ByNoise means that exactly one polynomial through the shares opens within the noise
 	// bound. It presumes honest noise dealers: do not punish on this ground.
 	ByNoise
 )

@@ -46,5 +46,11 @@
 // With exactly t shares, Combine cannot tell a maliciously shifted share: a
 // member can add any multiple of Delta, weighted by its Lagrange coefficient,
 // and the noise still looks right. Only shares beyond t detect this; Opened
-// says how many agreed.
+// says how many agreed. Nor does the noise bound catch a share that is wrong in
+// a few coefficients only: at the suite's largest committee the bound fills 0.6
+// of the interval that decodes, so it exposes a wrong coefficient with
+// probability 0.4 and a wholly wrong share for certain.
+//
+// A KeyHolder's directory must be on a file system where renaming is atomic and
+// fsync of a file and of a directory is honoured (any local POSIX one).
 package threshold

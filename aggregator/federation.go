@@ -94,6 +94,7 @@ type Aggregator struct {
 	genesisID fl.Digest
 	genesisEv fl.Envelope
 	wake      *broadcast
+	stopping  chan struct{} // closed when Serve ends
 	log       *slog.Logger
 
 	certMu sync.Mutex
@@ -167,7 +168,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
-	a := &Aggregator{opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), log: opts.Log}
+	a := &Aggregator{opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
 	if err := a.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the federation in %s: %w", dir, err), db.Close())
 	}

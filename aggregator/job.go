@@ -197,6 +197,7 @@ func (a *Aggregator) runJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	for _, stored := range jobs {
 		if stored.Phase != store.JobRunning {
 			continue
@@ -205,11 +206,11 @@ func (a *Aggregator) runJobs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := a.runJob(ctx, j); err != nil {
-			return fmt.Errorf("job %s: %w", j.spec.Job, err)
+		if err := a.runJob(ctx, j); err != nil && !errors.Is(err, store.ErrStale) {
+			failed = errors.Join(failed, fmt.Errorf("job %s: %w", j.spec.Job, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 func (a *Aggregator) runJob(ctx context.Context, j jobState) error {

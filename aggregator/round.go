@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"credence/aggregator/blob"
@@ -76,19 +75,12 @@ func (a *Aggregator) step(ctx context.Context, job fl.JobID, number uint64, even
 		if err != nil {
 			return err
 		}
-		if _, tick := event.(round.Tick); tick {
-			still := after
-			still.Now = before.Now
-			if reflect.DeepEqual(still, before) {
-				return nil // nothing but time has passed: not worth a write
-			}
+		if after.Version == before.Version {
+			return nil // the event says nothing new
 		}
 		encoded, err := after.Encode()
 		if err != nil {
 			return err
-		}
-		if slices.Equal(encoded, r.State) {
-			return nil // the event is known already
 		}
 		err = a.store.StepRound(ctx, store.RoundStep{
 			Job: job, Round: number, From: r.Version, Phase: string(after.Phase), State: encoded, Final: after.Phase.Final(),
@@ -116,12 +108,13 @@ func (a *Aggregator) runRounds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed error // one round's trouble does not hold up the others
 	for _, r := range active {
 		if err := a.runRound(ctx, r); err != nil && !refused(err) {
-			return fmt.Errorf("round %d of job %s: %w", r.Number, r.Job, err)
+			failed = errors.Join(failed, fmt.Errorf("round %d of job %s: %w", r.Number, r.Job, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 // refused reports whether the machine turned an event down, which here means
@@ -382,6 +375,9 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 		return err
 	}
 	model, err := a.nextModel(ctx, j, plan, mean)
+	if errors.Is(err, errStrategy) {
+		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})
+	}
 	if err != nil {
 		return err
 	}
@@ -392,7 +388,7 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	manifest := fl.Manifest{
 		Genesis: a.genesisID, JobSpec: j.specID, Job: r.Job, Round: r.Number, Version: j.Version + 1,
 		Plan: r.Plan.Digest(), Seal: state.Seal, EpochKey: plan.EpochKey,
-		KeyHolders: without(holders, got.wrong), WrongShare: append([]fl.NodeID{}, got.wrong...), SharesChecked: got.checked,
+		KeyHolders: without(holders, got.wrong), WrongShare: union(state.Wrong, got.wrong), SharesChecked: got.checked,
 		BaseModel: plan.BaseModel, Model: model, Figures: figures, ProofLevel: plan.ProofLevel, Epsilon: "infinity",
 		Postings: postings, SealedAt: state.SealedAt, OpenedAt: state.OpenedAt,
 	}
@@ -431,6 +427,9 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	return err
 }
 
+// errStrategy says that the mean gives no model: the round cannot be published.
+var errStrategy = errors.New("the strategy gives no model")
+
 func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, mean []float64) (fl.Digest, error) {
 	strategy, err := fl.NewStrategy(j.spec.Strategy)
 	if err != nil {
@@ -446,7 +445,7 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, me
 	}
 	next, err := strategy.Apply(global, mean)
 	if err != nil {
-		return fl.Digest{}, err
+		return fl.Digest{}, fmt.Errorf("%w: %w", errStrategy, err)
 	}
 	return a.blobs.Put(ctx, fl.EncodeParameters(next))
 }
@@ -481,6 +480,13 @@ func (a *Aggregator) payout(ctx context.Context, j jobState, r store.Round, stat
 		pay.Members = append(pay.Members, credit.Duty{Node: node, Wrong: slices.Contains(wrong, node)})
 	}
 	return credit.RoundPostings(pay)
+}
+
+// union merges two sets of nodes, sorted.
+func union(a, b []fl.NodeID) []fl.NodeID {
+	out := slices.Concat([]fl.NodeID{}, a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func without(nodes, drop []fl.NodeID) []fl.NodeID {

@@ -48,7 +48,8 @@ func (a *Aggregator) Server() *grpc.Server {
 	return s
 }
 
-// Serve runs the gRPC server and the loop until ctx ends, then stops both.
+// Serve runs the gRPC server and the loop until ctx ends, then stops both. It
+// is called once.
 func (a *Aggregator) Serve(ctx context.Context, listener net.Listener) error {
 	server := a.Server()
 	ctx, cancel := context.WithCancel(ctx)
@@ -60,7 +61,7 @@ func (a *Aggregator) Serve(ctx context.Context, listener net.Listener) error {
 	var serveErr error
 	select {
 	case <-ctx.Done():
-		a.wake.signal() // long polls answer at once
+		close(a.stopping) // long polls answer at once
 		stopped := make(chan struct{})
 		go func() { server.GracefulStop(); close(stopped) }()
 		select {

@@ -45,6 +45,8 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 		case <-woken:
 		case <-deadline.C:
 			return answer, nil
+		case <-s.a.stopping:
+			return nil, fl.Refuse(fl.CodeUnavailable, "", "the aggregator is stopping")
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

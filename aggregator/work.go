@@ -19,7 +19,7 @@ import (
 func (a *Aggregator) tasksFor(ctx context.Context, party store.Party) ([]*flpb.Task, []byte, error) {
 	var tasks []*flpb.Task
 	if party.Enrolment.Has(fl.RoleNode) {
-		for _, derive := range []func(context.Context, fl.NodeID) ([]*flpb.Task, error){a.epochTasks, a.offerTasks, a.roundTasks} {
+		for _, derive := range []func(context.Context, fl.NodeID) ([]*flpb.Task, error){a.epochTasks, a.offerTasks, a.roundTasks, a.retireTasks} {
 			more, err := derive(ctx, party.Enrolment.Node)
 			if err != nil {
 				return nil, nil, err
@@ -64,6 +64,42 @@ func (a *Aggregator) epochTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 		}
 	}
 	return nil, nil
+}
+
+// retireTasks tells a member which epochs are over: superseded, and without an
+// active round. Nothing records whether it erased its shares: erasing again
+// does no harm.
+func (a *Aggregator) retireTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
+	current, ok, err := a.currentEpoch(ctx)
+	if err != nil || !ok || current.Number == 1 {
+		return nil, err
+	}
+	active, err := a.store.ActiveRounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used := map[uint64]bool{}
+	for _, r := range active {
+		var plan fl.Plan
+		if err := a.readOwn(r.Plan, &plan); err != nil {
+			return nil, err
+		}
+		used[plan.Epoch] = true
+	}
+	all, err := a.epochs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	task := &flpb.RetireTask{}
+	for _, e := range all {
+		if e.Number < current.Number && !used[e.Number] && e.plan.Point(node) != 0 {
+			task.Epochs = append(task.Epochs, e.Number)
+		}
+	}
+	if len(task.Epochs) == 0 {
+		return nil, nil
+	}
+	return []*flpb.Task{{Task: &flpb.Task_Retire{Retire: task}}}, nil
 }
 
 // offerTasks offers every running job that the node has not joined.

@@ -318,3 +318,18 @@ func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, planID fl.Digest, pla
 	}
 	return noise, nil
 }
+
+// retire erases this member's shares of keys that no round uses any more.
+func (n *Node) retire(task *flpb.RetireTask) error {
+	for _, epoch := range task.GetEpochs() {
+		if n.retired[epoch] {
+			continue
+		}
+		if err := n.holder.EraseEpoch(epoch); err != nil {
+			return err
+		}
+		n.retired[epoch] = true
+		n.log.Info("erased the key share of an old epoch", "epoch", epoch)
+	}
+	return nil
+}

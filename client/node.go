@@ -56,6 +56,7 @@ type Node struct {
 	jobs      map[fl.Digest]*work
 	epoch     *epochKey
 	completed fl.Digest // epoch key whose share the holder has
+	retired   map[uint64]bool
 
 	statusMu sync.Mutex
 	status   Status
@@ -128,7 +129,7 @@ func Open(dir string, o Options) (*Node, error) {
 	}
 	n := &Node{
 		opts: o, home: home, config: config, suite: suite, holder: holder, outbox: outbox{filepath.Join(dir, outboxFolder)},
-		log: o.Log.With("node", home.Node), jobs: map[fl.Digest]*work{},
+		log: o.Log.With("node", home.Node), jobs: map[fl.Digest]*work{}, retired: map[uint64]bool{},
 	}
 	if n.remote, err = n.connect(); err != nil {
 		return nil, errors.Join(err, holder.Close())
@@ -280,6 +281,8 @@ func (n *Node) do(ctx context.Context, task *flpb.Task) error {
 		return n.dealNoise(ctx, t.Noise)
 	case *flpb.Task_Decrypt:
 		return n.decrypt(ctx, t.Decrypt)
+	case *flpb.Task_Retire:
+		return n.retire(t.Retire)
 	}
 	return errors.New("the aggregator asks for something this version does not know; update the node")
 }
@@ -298,7 +301,7 @@ func taskKey(task *flpb.Task) string {
 	case *flpb.Task_Decrypt:
 		return fmt.Sprintf("decrypt %x", fl.DigestBytes(t.Decrypt.GetSeal()))
 	}
-	return "unknown"
+	return "other"
 }
 
 // ask fetches the node's tasks and compares the clocks.

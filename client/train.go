@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"credence/fl"
@@ -243,10 +242,11 @@ func LocalUpdate(ctx context.Context, model *models.Model, training models.Train
 	if err != nil {
 		return Update{}, err
 	}
-	u := Update{
-		Delta: make([]float64, len(global)), Steps: result.Steps, Loss: result.Loss,
-		Figures: fl.Figures{LossMilli: int64(math.Round(1000 * evaluation.LossSum)), Correct: evaluation.Correct, Count: evaluation.Count},
+	figures, err := fl.NewFigures(evaluation.LossSum, evaluation.Correct, evaluation.Count)
+	if err != nil {
+		return Update{}, err
 	}
+	u := Update{Delta: make([]float64, len(global)), Steps: result.Steps, Loss: result.Loss, Figures: figures}
 	for i, after := range result.Params {
 		u.Delta[i] = float64(after) - float64(global[i])
 	}

@@ -381,6 +381,7 @@ type Task struct {
 	//	*Task_Train
 	//	*Task_Noise
 	//	*Task_Decrypt
+	//	*Task_Retire
 	Task          isTask_Task `protobuf_oneof:"task"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -468,6 +469,15 @@ func (x *Task) GetDecrypt() *DecryptTask {
 	return nil
 }
 
+func (x *Task) GetRetire() *RetireTask {
+	if x != nil {
+		if x, ok := x.Task.(*Task_Retire); ok {
+			return x.Retire
+		}
+	}
+	return nil
+}
+
 type isTask_Task interface {
 	isTask_Task()
 }
@@ -492,6 +502,10 @@ type Task_Decrypt struct {
 	Decrypt *DecryptTask `protobuf:"bytes,5,opt,name=decrypt,proto3,oneof"`
 }
 
+type Task_Retire struct {
+	Retire *RetireTask `protobuf:"bytes,6,opt,name=retire,proto3,oneof"`
+}
+
 func (*Task_Epoch) isTask_Task() {}
 
 func (*Task_Offer) isTask_Task() {}
@@ -501,6 +515,54 @@ func (*Task_Train) isTask_Task() {}
 func (*Task_Noise) isTask_Task() {}
 
 func (*Task_Decrypt) isTask_Task() {}
+
+func (*Task_Retire) isTask_Task() {}
+
+// RetireTask tells a committee member that no round uses these epochs any
+// more: it erases its shares of their keys.
+type RetireTask struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epochs        []uint64               `protobuf:"varint,1,rep,packed,name=epochs,proto3" json:"epochs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireTask) Reset() {
+	*x = RetireTask{}
+	mi := &file_federation_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireTask) ProtoMessage() {}
+
+func (x *RetireTask) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireTask.ProtoReflect.Descriptor instead.
+func (*RetireTask) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RetireTask) GetEpochs() []uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
 
 // EpochTask asks a committee member for its next contribution to a key.
 type EpochTask struct {
@@ -516,7 +578,7 @@ type EpochTask struct {
 
 func (x *EpochTask) Reset() {
 	*x = EpochTask{}
-	mi := &file_federation_proto_msgTypes[7]
+	mi := &file_federation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +590,7 @@ func (x *EpochTask) String() string {
 func (*EpochTask) ProtoMessage() {}
 
 func (x *EpochTask) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[7]
+	mi := &file_federation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +603,7 @@ func (x *EpochTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochTask.ProtoReflect.Descriptor instead.
 func (*EpochTask) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{7}
+	return file_federation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EpochTask) GetPlan() []byte {
@@ -582,7 +644,7 @@ type OfferTask struct {
 
 func (x *OfferTask) Reset() {
 	*x = OfferTask{}
-	mi := &file_federation_proto_msgTypes[8]
+	mi := &file_federation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +656,7 @@ func (x *OfferTask) String() string {
 func (*OfferTask) ProtoMessage() {}
 
 func (x *OfferTask) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[8]
+	mi := &file_federation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +669,7 @@ func (x *OfferTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferTask.ProtoReflect.Descriptor instead.
 func (*OfferTask) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{8}
+	return file_federation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *OfferTask) GetJobSpec() []byte {
@@ -629,7 +691,7 @@ type TrainTask struct {
 
 func (x *TrainTask) Reset() {
 	*x = TrainTask{}
-	mi := &file_federation_proto_msgTypes[9]
+	mi := &file_federation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +703,7 @@ func (x *TrainTask) String() string {
 func (*TrainTask) ProtoMessage() {}
 
 func (x *TrainTask) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[9]
+	mi := &file_federation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +716,7 @@ func (x *TrainTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainTask.ProtoReflect.Descriptor instead.
 func (*TrainTask) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{9}
+	return file_federation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TrainTask) GetJobSpec() []byte {
@@ -689,7 +751,7 @@ type NoiseTask struct {
 
 func (x *NoiseTask) Reset() {
 	*x = NoiseTask{}
-	mi := &file_federation_proto_msgTypes[10]
+	mi := &file_federation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +763,7 @@ func (x *NoiseTask) String() string {
 func (*NoiseTask) ProtoMessage() {}
 
 func (x *NoiseTask) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[10]
+	mi := &file_federation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +776,7 @@ func (x *NoiseTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoiseTask.ProtoReflect.Descriptor instead.
 func (*NoiseTask) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{10}
+	return file_federation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NoiseTask) GetPlan() []byte {
@@ -743,7 +805,7 @@ type DecryptTask struct {
 
 func (x *DecryptTask) Reset() {
 	*x = DecryptTask{}
-	mi := &file_federation_proto_msgTypes[11]
+	mi := &file_federation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +817,7 @@ func (x *DecryptTask) String() string {
 func (*DecryptTask) ProtoMessage() {}
 
 func (x *DecryptTask) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[11]
+	mi := &file_federation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +830,7 @@ func (x *DecryptTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptTask.ProtoReflect.Descriptor instead.
 func (*DecryptTask) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{11}
+	return file_federation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DecryptTask) GetPlan() []byte {
@@ -801,7 +863,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_federation_proto_msgTypes[12]
+	mi := &file_federation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +875,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[12]
+	mi := &file_federation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +888,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{12}
+	return file_federation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubmitRequest) GetDocument() []byte {
@@ -845,7 +907,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_federation_proto_msgTypes[13]
+	mi := &file_federation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +919,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[13]
+	mi := &file_federation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +932,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{13}
+	return file_federation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SubmitResponse) GetReceipt() []byte {
@@ -889,7 +951,7 @@ type UploadStatusRequest struct {
 
 func (x *UploadStatusRequest) Reset() {
 	*x = UploadStatusRequest{}
-	mi := &file_federation_proto_msgTypes[14]
+	mi := &file_federation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +963,7 @@ func (x *UploadStatusRequest) String() string {
 func (*UploadStatusRequest) ProtoMessage() {}
 
 func (x *UploadStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[14]
+	mi := &file_federation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +976,7 @@ func (x *UploadStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadStatusRequest.ProtoReflect.Descriptor instead.
 func (*UploadStatusRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{14}
+	return file_federation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UploadStatusRequest) GetDigest() []byte {
@@ -934,7 +996,7 @@ type UploadStatusResponse struct {
 
 func (x *UploadStatusResponse) Reset() {
 	*x = UploadStatusResponse{}
-	mi := &file_federation_proto_msgTypes[15]
+	mi := &file_federation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1008,7 @@ func (x *UploadStatusResponse) String() string {
 func (*UploadStatusResponse) ProtoMessage() {}
 
 func (x *UploadStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[15]
+	mi := &file_federation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1021,7 @@ func (x *UploadStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadStatusResponse.ProtoReflect.Descriptor instead.
 func (*UploadStatusResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{15}
+	return file_federation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UploadStatusResponse) GetOffset() int64 {
@@ -988,7 +1050,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_federation_proto_msgTypes[16]
+	mi := &file_federation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1062,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[16]
+	mi := &file_federation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1075,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{16}
+	return file_federation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UploadRequest) GetDigest() []byte {
@@ -1054,7 +1116,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_federation_proto_msgTypes[17]
+	mi := &file_federation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1128,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[17]
+	mi := &file_federation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1141,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{17}
+	return file_federation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UploadResponse) GetOffset() int64 {
@@ -1108,7 +1170,7 @@ type DownloadRequest struct {
 
 func (x *DownloadRequest) Reset() {
 	*x = DownloadRequest{}
-	mi := &file_federation_proto_msgTypes[18]
+	mi := &file_federation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1182,7 @@ func (x *DownloadRequest) String() string {
 func (*DownloadRequest) ProtoMessage() {}
 
 func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[18]
+	mi := &file_federation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1195,7 @@ func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadRequest.ProtoReflect.Descriptor instead.
 func (*DownloadRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{18}
+	return file_federation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DownloadRequest) GetDigest() []byte {
@@ -1174,7 +1236,7 @@ type DownloadResponse struct {
 
 func (x *DownloadResponse) Reset() {
 	*x = DownloadResponse{}
-	mi := &file_federation_proto_msgTypes[19]
+	mi := &file_federation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1248,7 @@ func (x *DownloadResponse) String() string {
 func (*DownloadResponse) ProtoMessage() {}
 
 func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[19]
+	mi := &file_federation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1261,7 @@ func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadResponse.ProtoReflect.Descriptor instead.
 func (*DownloadResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{19}
+	return file_federation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DownloadResponse) GetData() []byte {
@@ -1225,7 +1287,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_federation_proto_msgTypes[20]
+	mi := &file_federation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1299,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[20]
+	mi := &file_federation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1312,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{20}
+	return file_federation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetDocumentRequest) GetDigest() []byte {
@@ -1269,7 +1331,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_federation_proto_msgTypes[21]
+	mi := &file_federation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1343,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[21]
+	mi := &file_federation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1356,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{21}
+	return file_federation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetDocumentResponse) GetDocument() []byte {
@@ -1312,7 +1374,7 @@ type ListPartiesRequest struct {
 
 func (x *ListPartiesRequest) Reset() {
 	*x = ListPartiesRequest{}
-	mi := &file_federation_proto_msgTypes[22]
+	mi := &file_federation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1386,7 @@ func (x *ListPartiesRequest) String() string {
 func (*ListPartiesRequest) ProtoMessage() {}
 
 func (x *ListPartiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[22]
+	mi := &file_federation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1399,7 @@ func (x *ListPartiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartiesRequest.ProtoReflect.Descriptor instead.
 func (*ListPartiesRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{22}
+	return file_federation_proto_rawDescGZIP(), []int{23}
 }
 
 type ListPartiesResponse struct {
@@ -1349,7 +1411,7 @@ type ListPartiesResponse struct {
 
 func (x *ListPartiesResponse) Reset() {
 	*x = ListPartiesResponse{}
-	mi := &file_federation_proto_msgTypes[23]
+	mi := &file_federation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1423,7 @@ func (x *ListPartiesResponse) String() string {
 func (*ListPartiesResponse) ProtoMessage() {}
 
 func (x *ListPartiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[23]
+	mi := &file_federation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1436,7 @@ func (x *ListPartiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartiesResponse.ProtoReflect.Descriptor instead.
 func (*ListPartiesResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{23}
+	return file_federation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListPartiesResponse) GetParties() []*Party {
@@ -1395,7 +1457,7 @@ type Party struct {
 
 func (x *Party) Reset() {
 	*x = Party{}
-	mi := &file_federation_proto_msgTypes[24]
+	mi := &file_federation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1469,7 @@ func (x *Party) String() string {
 func (*Party) ProtoMessage() {}
 
 func (x *Party) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[24]
+	mi := &file_federation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1482,7 @@ func (x *Party) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Party.ProtoReflect.Descriptor instead.
 func (*Party) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{24}
+	return file_federation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Party) GetEnrolment() []byte {
@@ -1453,7 +1515,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_federation_proto_msgTypes[25]
+	mi := &file_federation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1527,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[25]
+	mi := &file_federation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1540,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{25}
+	return file_federation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListJobsRequest) GetJob() string {
@@ -1497,7 +1559,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_federation_proto_msgTypes[26]
+	mi := &file_federation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1571,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[26]
+	mi := &file_federation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1584,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{26}
+	return file_federation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -1549,7 +1611,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_federation_proto_msgTypes[27]
+	mi := &file_federation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1623,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[27]
+	mi := &file_federation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1636,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{27}
+	return file_federation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Job) GetSpec() []byte {
@@ -1657,7 +1719,7 @@ type Round struct {
 
 func (x *Round) Reset() {
 	*x = Round{}
-	mi := &file_federation_proto_msgTypes[28]
+	mi := &file_federation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1731,7 @@ func (x *Round) String() string {
 func (*Round) ProtoMessage() {}
 
 func (x *Round) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[28]
+	mi := &file_federation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1744,7 @@ func (x *Round) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Round.ProtoReflect.Descriptor instead.
 func (*Round) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{28}
+	return file_federation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Round) GetNumber() uint64 {
@@ -1757,7 +1819,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_federation_proto_msgTypes[29]
+	mi := &file_federation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1831,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[29]
+	mi := &file_federation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1844,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{29}
+	return file_federation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListModelsRequest) GetJob() string {
@@ -1801,7 +1863,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_federation_proto_msgTypes[30]
+	mi := &file_federation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1875,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[30]
+	mi := &file_federation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1888,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{30}
+	return file_federation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListModelsResponse) GetModels() []*ModelVersion {
@@ -1849,7 +1911,7 @@ type ModelVersion struct {
 
 func (x *ModelVersion) Reset() {
 	*x = ModelVersion{}
-	mi := &file_federation_proto_msgTypes[31]
+	mi := &file_federation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1923,7 @@ func (x *ModelVersion) String() string {
 func (*ModelVersion) ProtoMessage() {}
 
 func (x *ModelVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[31]
+	mi := &file_federation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1936,7 @@ func (x *ModelVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelVersion.ProtoReflect.Descriptor instead.
 func (*ModelVersion) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{31}
+	return file_federation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ModelVersion) GetJob() string {
@@ -1920,7 +1982,7 @@ type ListBalancesRequest struct {
 
 func (x *ListBalancesRequest) Reset() {
 	*x = ListBalancesRequest{}
-	mi := &file_federation_proto_msgTypes[32]
+	mi := &file_federation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +1994,7 @@ func (x *ListBalancesRequest) String() string {
 func (*ListBalancesRequest) ProtoMessage() {}
 
 func (x *ListBalancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[32]
+	mi := &file_federation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2007,7 @@ func (x *ListBalancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBalancesRequest.ProtoReflect.Descriptor instead.
 func (*ListBalancesRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{32}
+	return file_federation_proto_rawDescGZIP(), []int{33}
 }
 
 type ListBalancesResponse struct {
@@ -1957,7 +2019,7 @@ type ListBalancesResponse struct {
 
 func (x *ListBalancesResponse) Reset() {
 	*x = ListBalancesResponse{}
-	mi := &file_federation_proto_msgTypes[33]
+	mi := &file_federation_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2031,7 @@ func (x *ListBalancesResponse) String() string {
 func (*ListBalancesResponse) ProtoMessage() {}
 
 func (x *ListBalancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[33]
+	mi := &file_federation_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2044,7 @@ func (x *ListBalancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBalancesResponse.ProtoReflect.Descriptor instead.
 func (*ListBalancesResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{33}
+	return file_federation_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListBalancesResponse) GetBalances() []*Balance {
@@ -2002,7 +2064,7 @@ type Balance struct {
 
 func (x *Balance) Reset() {
 	*x = Balance{}
-	mi := &file_federation_proto_msgTypes[34]
+	mi := &file_federation_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2076,7 @@ func (x *Balance) String() string {
 func (*Balance) ProtoMessage() {}
 
 func (x *Balance) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[34]
+	mi := &file_federation_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2089,7 @@ func (x *Balance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Balance.ProtoReflect.Descriptor instead.
 func (*Balance) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{34}
+	return file_federation_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Balance) GetAccount() string {
@@ -2054,7 +2116,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_federation_proto_msgTypes[35]
+	mi := &file_federation_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2128,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[35]
+	mi := &file_federation_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2141,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{35}
+	return file_federation_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListTransactionsRequest) GetAccount() string {
@@ -2106,7 +2168,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_federation_proto_msgTypes[36]
+	mi := &file_federation_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2180,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[36]
+	mi := &file_federation_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2193,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{36}
+	return file_federation_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*Transaction {
@@ -2160,7 +2222,7 @@ type Transaction struct {
 
 func (x *Transaction) Reset() {
 	*x = Transaction{}
-	mi := &file_federation_proto_msgTypes[37]
+	mi := &file_federation_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2234,7 @@ func (x *Transaction) String() string {
 func (*Transaction) ProtoMessage() {}
 
 func (x *Transaction) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[37]
+	mi := &file_federation_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2247,7 @@ func (x *Transaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transaction.ProtoReflect.Descriptor instead.
 func (*Transaction) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{37}
+	return file_federation_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Transaction) GetId() string {
@@ -2227,7 +2289,7 @@ type Posting struct {
 
 func (x *Posting) Reset() {
 	*x = Posting{}
-	mi := &file_federation_proto_msgTypes[38]
+	mi := &file_federation_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2301,7 @@ func (x *Posting) String() string {
 func (*Posting) ProtoMessage() {}
 
 func (x *Posting) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_proto_msgTypes[38]
+	mi := &file_federation_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2314,7 @@ func (x *Posting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Posting.ProtoReflect.Descriptor instead.
 func (*Posting) Descriptor() ([]byte, []int) {
-	return file_federation_proto_rawDescGZIP(), []int{38}
+	return file_federation_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Posting) GetAccount() string {
@@ -2302,14 +2364,18 @@ const file_federation_proto_rawDesc = "" +
 	"\fWorkResponse\x12'\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x11.credence.v1.TaskR\x05tasks\x12\"\n" +
 	"\rclock_unix_ms\x18\x02 \x01(\x03R\vclockUnixMs\x12\x10\n" +
-	"\x03tag\x18\x03 \x01(\fR\x03tag\"\x84\x02\n" +
+	"\x03tag\x18\x03 \x01(\fR\x03tag\"\xb7\x02\n" +
 	"\x04Task\x12.\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x16.credence.v1.EpochTaskH\x00R\x05epoch\x12.\n" +
 	"\x05offer\x18\x02 \x01(\v2\x16.credence.v1.OfferTaskH\x00R\x05offer\x12.\n" +
 	"\x05train\x18\x03 \x01(\v2\x16.credence.v1.TrainTaskH\x00R\x05train\x12.\n" +
 	"\x05noise\x18\x04 \x01(\v2\x16.credence.v1.NoiseTaskH\x00R\x05noise\x124\n" +
-	"\adecrypt\x18\x05 \x01(\v2\x18.credence.v1.DecryptTaskH\x00R\adecryptB\x06\n" +
-	"\x04task\"x\n" +
+	"\adecrypt\x18\x05 \x01(\v2\x18.credence.v1.DecryptTaskH\x00R\adecrypt\x121\n" +
+	"\x06retire\x18\x06 \x01(\v2\x17.credence.v1.RetireTaskH\x00R\x06retireB\x06\n" +
+	"\x04task\"$\n" +
+	"\n" +
+	"RetireTask\x12\x16\n" +
+	"\x06epochs\x18\x01 \x03(\x04R\x06epochs\"x\n" +
 	"\tEpochTask\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x1b\n" +
 	"\tseal_keys\x18\x02 \x03(\fR\bsealKeys\x12 \n" +
@@ -2453,7 +2519,7 @@ func file_federation_proto_rawDescGZIP() []byte {
 	return file_federation_proto_rawDescData
 }
 
-var file_federation_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_federation_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_federation_proto_goTypes = []any{
 	(*EnrolRequest)(nil),             // 0: credence.v1.EnrolRequest
 	(*EnrolResponse)(nil),            // 1: credence.v1.EnrolResponse
@@ -2462,84 +2528,86 @@ var file_federation_proto_goTypes = []any{
 	(*WorkRequest)(nil),              // 4: credence.v1.WorkRequest
 	(*WorkResponse)(nil),             // 5: credence.v1.WorkResponse
 	(*Task)(nil),                     // 6: credence.v1.Task
-	(*EpochTask)(nil),                // 7: credence.v1.EpochTask
-	(*OfferTask)(nil),                // 8: credence.v1.OfferTask
-	(*TrainTask)(nil),                // 9: credence.v1.TrainTask
-	(*NoiseTask)(nil),                // 10: credence.v1.NoiseTask
-	(*DecryptTask)(nil),              // 11: credence.v1.DecryptTask
-	(*SubmitRequest)(nil),            // 12: credence.v1.SubmitRequest
-	(*SubmitResponse)(nil),           // 13: credence.v1.SubmitResponse
-	(*UploadStatusRequest)(nil),      // 14: credence.v1.UploadStatusRequest
-	(*UploadStatusResponse)(nil),     // 15: credence.v1.UploadStatusResponse
-	(*UploadRequest)(nil),            // 16: credence.v1.UploadRequest
-	(*UploadResponse)(nil),           // 17: credence.v1.UploadResponse
-	(*DownloadRequest)(nil),          // 18: credence.v1.DownloadRequest
-	(*DownloadResponse)(nil),         // 19: credence.v1.DownloadResponse
-	(*GetDocumentRequest)(nil),       // 20: credence.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),      // 21: credence.v1.GetDocumentResponse
-	(*ListPartiesRequest)(nil),       // 22: credence.v1.ListPartiesRequest
-	(*ListPartiesResponse)(nil),      // 23: credence.v1.ListPartiesResponse
-	(*Party)(nil),                    // 24: credence.v1.Party
-	(*ListJobsRequest)(nil),          // 25: credence.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),         // 26: credence.v1.ListJobsResponse
-	(*Job)(nil),                      // 27: credence.v1.Job
-	(*Round)(nil),                    // 28: credence.v1.Round
-	(*ListModelsRequest)(nil),        // 29: credence.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),       // 30: credence.v1.ListModelsResponse
-	(*ModelVersion)(nil),             // 31: credence.v1.ModelVersion
-	(*ListBalancesRequest)(nil),      // 32: credence.v1.ListBalancesRequest
-	(*ListBalancesResponse)(nil),     // 33: credence.v1.ListBalancesResponse
-	(*Balance)(nil),                  // 34: credence.v1.Balance
-	(*ListTransactionsRequest)(nil),  // 35: credence.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil), // 36: credence.v1.ListTransactionsResponse
-	(*Transaction)(nil),              // 37: credence.v1.Transaction
-	(*Posting)(nil),                  // 38: credence.v1.Posting
+	(*RetireTask)(nil),               // 7: credence.v1.RetireTask
+	(*EpochTask)(nil),                // 8: credence.v1.EpochTask
+	(*OfferTask)(nil),                // 9: credence.v1.OfferTask
+	(*TrainTask)(nil),                // 10: credence.v1.TrainTask
+	(*NoiseTask)(nil),                // 11: credence.v1.NoiseTask
+	(*DecryptTask)(nil),              // 12: credence.v1.DecryptTask
+	(*SubmitRequest)(nil),            // 13: credence.v1.SubmitRequest
+	(*SubmitResponse)(nil),           // 14: credence.v1.SubmitResponse
+	(*UploadStatusRequest)(nil),      // 15: credence.v1.UploadStatusRequest
+	(*UploadStatusResponse)(nil),     // 16: credence.v1.UploadStatusResponse
+	(*UploadRequest)(nil),            // 17: credence.v1.UploadRequest
+	(*UploadResponse)(nil),           // 18: credence.v1.UploadResponse
+	(*DownloadRequest)(nil),          // 19: credence.v1.DownloadRequest
+	(*DownloadResponse)(nil),         // 20: credence.v1.DownloadResponse
+	(*GetDocumentRequest)(nil),       // 21: credence.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),      // 22: credence.v1.GetDocumentResponse
+	(*ListPartiesRequest)(nil),       // 23: credence.v1.ListPartiesRequest
+	(*ListPartiesResponse)(nil),      // 24: credence.v1.ListPartiesResponse
+	(*Party)(nil),                    // 25: credence.v1.Party
+	(*ListJobsRequest)(nil),          // 26: credence.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),         // 27: credence.v1.ListJobsResponse
+	(*Job)(nil),                      // 28: credence.v1.Job
+	(*Round)(nil),                    // 29: credence.v1.Round
+	(*ListModelsRequest)(nil),        // 30: credence.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),       // 31: credence.v1.ListModelsResponse
+	(*ModelVersion)(nil),             // 32: credence.v1.ModelVersion
+	(*ListBalancesRequest)(nil),      // 33: credence.v1.ListBalancesRequest
+	(*ListBalancesResponse)(nil),     // 34: credence.v1.ListBalancesResponse
+	(*Balance)(nil),                  // 35: credence.v1.Balance
+	(*ListTransactionsRequest)(nil),  // 36: credence.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil), // 37: credence.v1.ListTransactionsResponse
+	(*Transaction)(nil),              // 38: credence.v1.Transaction
+	(*Posting)(nil),                  // 39: credence.v1.Posting
 }
 var file_federation_proto_depIdxs = []int32{
 	6,  // 0: credence.v1.WorkResponse.tasks:type_name -> credence.v1.Task
-	7,  // 1: credence.v1.Task.epoch:type_name -> credence.v1.EpochTask
-	8,  // 2: credence.v1.Task.offer:type_name -> credence.v1.OfferTask
-	9,  // 3: credence.v1.Task.train:type_name -> credence.v1.TrainTask
-	10, // 4: credence.v1.Task.noise:type_name -> credence.v1.NoiseTask
-	11, // 5: credence.v1.Task.decrypt:type_name -> credence.v1.DecryptTask
-	24, // 6: credence.v1.ListPartiesResponse.parties:type_name -> credence.v1.Party
-	27, // 7: credence.v1.ListJobsResponse.jobs:type_name -> credence.v1.Job
-	28, // 8: credence.v1.Job.round:type_name -> credence.v1.Round
-	31, // 9: credence.v1.ListModelsResponse.models:type_name -> credence.v1.ModelVersion
-	34, // 10: credence.v1.ListBalancesResponse.balances:type_name -> credence.v1.Balance
-	37, // 11: credence.v1.ListTransactionsResponse.transactions:type_name -> credence.v1.Transaction
-	38, // 12: credence.v1.Transaction.postings:type_name -> credence.v1.Posting
-	0,  // 13: credence.v1.Enrolment.Enrol:input_type -> credence.v1.EnrolRequest
-	2,  // 14: credence.v1.Enrolment.Renew:input_type -> credence.v1.RenewRequest
-	4,  // 15: credence.v1.Federation.Work:input_type -> credence.v1.WorkRequest
-	12, // 16: credence.v1.Federation.Submit:input_type -> credence.v1.SubmitRequest
-	14, // 17: credence.v1.Federation.UploadStatus:input_type -> credence.v1.UploadStatusRequest
-	16, // 18: credence.v1.Federation.Upload:input_type -> credence.v1.UploadRequest
-	18, // 19: credence.v1.Federation.Download:input_type -> credence.v1.DownloadRequest
-	20, // 20: credence.v1.Federation.GetDocument:input_type -> credence.v1.GetDocumentRequest
-	22, // 21: credence.v1.Federation.ListParties:input_type -> credence.v1.ListPartiesRequest
-	25, // 22: credence.v1.Federation.ListJobs:input_type -> credence.v1.ListJobsRequest
-	29, // 23: credence.v1.Federation.ListModels:input_type -> credence.v1.ListModelsRequest
-	32, // 24: credence.v1.Federation.ListBalances:input_type -> credence.v1.ListBalancesRequest
-	35, // 25: credence.v1.Federation.ListTransactions:input_type -> credence.v1.ListTransactionsRequest
-	1,  // 26: credence.v1.Enrolment.Enrol:output_type -> credence.v1.EnrolResponse
-	3,  // 27: credence.v1.Enrolment.Renew:output_type -> credence.v1.RenewResponse
-	5,  // 28: credence.v1.Federation.Work:output_type -> credence.v1.WorkResponse
-	13, // 29: credence.v1.Federation.Submit:output_type -> credence.v1.SubmitResponse
-	15, // 30: credence.v1.Federation.UploadStatus:output_type -> credence.v1.UploadStatusResponse
-	17, // 31: credence.v1.Federation.Upload:output_type -> credence.v1.UploadResponse
-	19, // 32: credence.v1.Federation.Download:output_type -> credence.v1.DownloadResponse
-	21, // 33: credence.v1.Federation.GetDocument:output_type -> credence.v1.GetDocumentResponse
-	23, // 34: credence.v1.Federation.ListParties:output_type -> credence.v1.ListPartiesResponse
-	26, // 35: credence.v1.Federation.ListJobs:output_type -> credence.v1.ListJobsResponse
-	30, // 36: credence.v1.Federation.ListModels:output_type -> credence.v1.ListModelsResponse
-	33, // 37: credence.v1.Federation.ListBalances:output_type -> credence.v1.ListBalancesResponse
-	36, // 38: credence.v1.Federation.ListTransactions:output_type -> credence.v1.ListTransactionsResponse
-	26, // [26:39] is the sub-list for method output_type
-	13, // [13:26] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 1: credence.v1.Task.epoch:type_name -> credence.v1.EpochTask
+	9,  // 2: credence.v1.Task.offer:type_name -> credence.v1.OfferTask
+	10, // 3: credence.v1.Task.train:type_name -> credence.v1.TrainTask
+	11, // 4: credence.v1.Task.noise:type_name -> credence.v1.NoiseTask
+	12, // 5: credence.v1.Task.decrypt:type_name -> credence.v1.DecryptTask
+	7,  // 6: credence.v1.Task.retire:type_name -> credence.v1.RetireTask
+	25, // 7: credence.v1.ListPartiesResponse.parties:type_name -> credence.v1.Party
+	28, // 8: credence.v1.ListJobsResponse.jobs:type_name -> credence.v1.Job
+	29, // 9: credence.v1.Job.round:type_name -> credence.v1.Round
+	32, // 10: credence.v1.ListModelsResponse.models:type_name -> credence.v1.ModelVersion
+	35, // 11: credence.v1.ListBalancesResponse.balances:type_name -> credence.v1.Balance
+	38, // 12: credence.v1.ListTransactionsResponse.transactions:type_name -> credence.v1.Transaction
+	39, // 13: credence.v1.Transaction.postings:type_name -> credence.v1.Posting
+	0,  // 14: credence.v1.Enrolment.Enrol:input_type -> credence.v1.EnrolRequest
+	2,  // 15: credence.v1.Enrolment.Renew:input_type -> credence.v1.RenewRequest
+	4,  // 16: credence.v1.Federation.Work:input_type -> credence.v1.WorkRequest
+	13, // 17: credence.v1.Federation.Submit:input_type -> credence.v1.SubmitRequest
+	15, // 18: credence.v1.Federation.UploadStatus:input_type -> credence.v1.UploadStatusRequest
+	17, // 19: credence.v1.Federation.Upload:input_type -> credence.v1.UploadRequest
+	19, // 20: credence.v1.Federation.Download:input_type -> credence.v1.DownloadRequest
+	21, // 21: credence.v1.Federation.GetDocument:input_type -> credence.v1.GetDocumentRequest
+	23, // 22: credence.v1.Federation.ListParties:input_type -> credence.v1.ListPartiesRequest
+	26, // 23: credence.v1.Federation.ListJobs:input_type -> credence.v1.ListJobsRequest
+	30, // 24: credence.v1.Federation.ListModels:input_type -> credence.v1.ListModelsRequest
+	33, // 25: credence.v1.Federation.ListBalances:input_type -> credence.v1.ListBalancesRequest
+	36, // 26: credence.v1.Federation.ListTransactions:input_type -> credence.v1.ListTransactionsRequest
+	1,  // 27: credence.v1.Enrolment.Enrol:output_type -> credence.v1.EnrolResponse
+	3,  // 28: credence.v1.Enrolment.Renew:output_type -> credence.v1.RenewResponse
+	5,  // 29: credence.v1.Federation.Work:output_type -> credence.v1.WorkResponse
+	14, // 30: credence.v1.Federation.Submit:output_type -> credence.v1.SubmitResponse
+	16, // 31: credence.v1.Federation.UploadStatus:output_type -> credence.v1.UploadStatusResponse
+	18, // 32: credence.v1.Federation.Upload:output_type -> credence.v1.UploadResponse
+	20, // 33: credence.v1.Federation.Download:output_type -> credence.v1.DownloadResponse
+	22, // 34: credence.v1.Federation.GetDocument:output_type -> credence.v1.GetDocumentResponse
+	24, // 35: credence.v1.Federation.ListParties:output_type -> credence.v1.ListPartiesResponse
+	27, // 36: credence.v1.Federation.ListJobs:output_type -> credence.v1.ListJobsResponse
+	31, // 37: credence.v1.Federation.ListModels:output_type -> credence.v1.ListModelsResponse
+	34, // 38: credence.v1.Federation.ListBalances:output_type -> credence.v1.ListBalancesResponse
+	37, // 39: credence.v1.Federation.ListTransactions:output_type -> credence.v1.ListTransactionsResponse
+	27, // [27:40] is the sub-list for method output_type
+	14, // [14:27] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_federation_proto_init() }
@@ -2553,6 +2621,7 @@ func file_federation_proto_init() {
 		(*Task_Train)(nil),
 		(*Task_Noise)(nil),
 		(*Task_Decrypt)(nil),
+		(*Task_Retire)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2560,7 +2629,7 @@ func file_federation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_federation_proto_rawDesc), len(file_federation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -3,6 +3,7 @@ package flpb
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -37,7 +38,8 @@ var grpcCodes = map[fl.Code]codes.Code{
 }
 
 // ToStatus turns an error into a gRPC status. A refusal keeps its code, party
-// and words; anything else becomes an internal error whose text stays on the
+// and words (bytes that are not UTF-8, which gRPC cannot carry, are replaced);
+// what was wrapped around it, and the text of any other error, stay on the
 // server.
 func ToStatus(err error) error {
 	var refusal *fl.Refusal
@@ -49,18 +51,25 @@ func ToStatus(err error) error {
 		if !ok {
 			code = codes.Unknown
 		}
-		st, detailErr := status.New(code, refusal.Reason).WithDetails(&errdetails.ErrorInfo{
-			Reason: string(refusal.Code), Domain: errorDomain, Metadata: map[string]string{"party": string(refusal.Party)},
+		reason := validText(refusal.Reason)
+		st, detailErr := status.New(code, reason).WithDetails(&errdetails.ErrorInfo{
+			Reason: validText(string(refusal.Code)), Domain: errorDomain, Metadata: map[string]string{"party": validText(string(refusal.Party))},
 		})
 		if detailErr != nil {
-			return status.Error(code, refusal.Reason)
+			return status.Error(code, reason)
 		}
 		return st.Err()
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return status.FromContextError(err).Err()
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, "the call was cancelled")
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, "the call took longer than its deadline")
 	}
 	return status.Error(codes.Internal, "the aggregator failed to handle this; its log says why")
 }
+
+// validText keeps a reason that quotes bytes of a hostile message from losing
+// the whole refusal: Protocol Buffers refuse strings that are not UTF-8.
+func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // FromStatus turns a gRPC error back into the refusal it carries; other errors
 // are returned as they are.
@@ -77,8 +86,12 @@ func FromStatus(err error) error {
 	return err
 }
 
-// Retryable reports whether trying the same call again later may succeed.
+// Retryable reports whether trying the same call again later may succeed. A
+// call that its own caller cancelled is not to be tried again.
 func Retryable(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
 	switch fl.CodeOf(err) {
 	case fl.CodeNotReady, fl.CodeUnavailable:
 		return true

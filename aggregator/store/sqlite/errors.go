@@ -20,7 +20,7 @@ func mapError(err error) error {
 	switch code := e.Code(); {
 	case code&0xff == sqlite3.SQLITE_FULL, code == sqlite3.SQLITE_IOERR_SHMSIZE:
 		return fmt.Errorf("%w: the disk that holds the database is full: nothing of this call was stored; free some space and repeat it: %w", store.ErrFull, err)
-	case code&0xff == sqlite3.SQLITE_BUSY:
+	case busy(err):
 		return fmt.Errorf("another process has kept the database locked for %s: end it or wait for it: %w", busyTimeout, err)
 	case code&0xff == sqlite3.SQLITE_READONLY, code&0xff == sqlite3.SQLITE_CANTOPEN, code&0xff == sqlite3.SQLITE_PERM:
 		return fmt.Errorf("the database file or its directory may not be written: check owner and mode: %w", err)
@@ -30,6 +30,12 @@ func mapError(err error) error {
 		return fmt.Errorf("%w: %w", store.ErrConflict, err)
 	}
 	return err
+}
+
+// busy reports whether another process was in the way.
+func busy(err error) bool {
+	var e *sqlitedriver.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
 // mapFileError does the same for errors of the operating system.

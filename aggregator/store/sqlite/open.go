@@ -22,9 +22,10 @@ import (
 var migrations embed.FS
 
 const (
-	applicationID = 1129464133       // "CRDE", as in the first migration
-	busyTimeout   = 20 * time.Second // how long a writer waits for another process
-	readers       = 4                // connections that read beside the one that writes
+	applicationID = 1129464133             // "CRDE", as in the first migration
+	busyTimeout   = 20 * time.Second       // how long to wait for another process
+	busyRound     = 100 * time.Millisecond // how long SQLite waits by itself, deaf to a context
+	readers       = 4                      // connections that read beside the one that writes
 )
 
 // Store implements store.Store.
@@ -62,10 +63,10 @@ func Open(ctx context.Context, path string, options ...Option) (*Store, error) {
 	for _, o := range options {
 		o(s)
 	}
-	if s.write, err = connect(abs, 1); err != nil {
+	if s.write, err = connect(abs, 1, busyRound); err != nil {
 		return nil, fmt.Errorf("store: opening %s: %w", abs, err)
 	}
-	if s.read, err = connect(abs, readers); err != nil {
+	if s.read, err = connect(abs, readers, busyTimeout); err != nil {
 		return nil, errors.Join(fmt.Errorf("store: opening %s: %w", abs, err), s.write.Close())
 	}
 	var mode string
@@ -108,12 +109,12 @@ func prepareFile(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func connect(path string, connections int) (*sql.DB, error) {
+func connect(path string, connections int, busy time.Duration) (*sql.DB, error) {
 	query := url.Values{
 		"_txlock": {"immediate"}, // a transaction that is not read-only takes the write lock at once
 		"_dqs":    {"0"},         // a name in double quotes is a name, never a string
 		"_pragma": {
-			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
+			fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()),
 			"foreign_keys(1)",
 			"journal_mode(WAL)",
 			"recursive_triggers(1)", // else INSERT OR REPLACE would get past the append-only triggers
@@ -136,7 +137,7 @@ func connect(path string, connections int) (*sql.DB, error) {
 // migration is one immediate transaction, so one of them fails, and finds at
 // its next attempt that there is nothing left to do.
 func migrate(ctx context.Context, path string) (err error) {
-	db, err := connect(path, 2)
+	db, err := connect(path, 2, busyTimeout)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -93,7 +92,7 @@ func TestOpenMakesFilePrivate(t *testing.T) {
 func TestSettings(t *testing.T) {
 	s := fresh(t)
 	for pragma, want := range map[string]string{
-		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": fmt.Sprint(busyTimeout.Milliseconds()),
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
 		"recursive_triggers": "1", "trusted_schema": "0", "application_id": fmt.Sprint(applicationID),
 	} {
 		for _, db := range []*sql.DB{s.write, s.read} {
@@ -119,7 +118,7 @@ func TestRefusesNewerSchema(t *testing.T) {
 func TestRefusesOtherFiles(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other.db")
 	must(t, os.WriteFile(other, nil, 0o600))
-	db, err := connect(other, 1)
+	db, err := connect(other, 1, busyRound)
 	must(t, err)
 	_, err = db.ExecContext(t.Context(), "CREATE TABLE theirs (x INTEGER)")
 	must(t, errors.Join(err, db.Close()))
@@ -208,43 +207,6 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestSmallDisk fills a real file system, where the tests may mount one.
-func TestSmallDisk(t *testing.T) {
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("a small file system cannot be mounted here: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
-	s, err := Open(t.Context(), databaseIn(dir))
-	must(t, err)
-	entered := 0
-	for ; err == nil && entered < 5000; entered++ {
-		err = s.Transact(t.Context(), grant(fmt.Sprintf("%0500d", entered), 1))
-	}
-	if !errors.Is(err, store.ErrFull) {
-		t.Fatalf("got %v", err)
-	}
-	must(t, s.Close())
-	again, err := Open(t.Context(), databaseIn(dir))
-	if err != nil { // a full disk may not let it be opened, but says so
-		if !errors.Is(err, store.ErrFull) {
-			t.Fatal(err)
-		}
-		return
-	}
-	defer func() { must(t, again.Close()) }()
-	must(t, again.Check(t.Context()))
-	balances, err := again.Balances(t.Context())
-	must(t, err)
-	if balances["party/a"] != int64(entered-1) {
-		t.Fatalf("%d credits, want %d", balances["party/a"], entered-1)
-	}
-}
-
 func TestCheckFindsDamage(t *testing.T) {
 	for _, damage := range []struct{ what, finding string }{
 		{"DROP TRIGGER postings_keep; UPDATE postings SET amount = amount + 1 WHERE leg = 0", "does not sum to zero"},
@@ -303,3 +265,5 @@ func TestBusyAndCancelled(t *testing.T) {
 	must(t, lock.Rollback())
 	must(t, s.Transact(t.Context(), grant("g", 1)))
 }
+
+func BenchmarkStore(b *testing.B) { storetest.Bench(b, openIn) }

@@ -28,7 +28,7 @@ func (s *Store) view(ctx context.Context, doing string, f func(tx) error) error 
 }
 
 func run(ctx context.Context, db *sql.DB, options *sql.TxOptions, doing string, f func(tx) error) error {
-	t, err := db.BeginTx(ctx, options)
+	t, err := begin(ctx, db, options)
 	if err != nil {
 		return fmt.Errorf("store: %s: %w", doing, mapError(err))
 	}
@@ -42,6 +42,17 @@ func run(ctx context.Context, db *sql.DB, options *sql.TxOptions, doing string, 
 		return fmt.Errorf("store: %s: %w", doing, mapError(err))
 	}
 	return nil
+}
+
+// begin waits for other processes that write. Only beginning can fail for that
+// reason: from then on the transaction holds the lock, or reads a snapshot.
+func begin(ctx context.Context, db *sql.DB, options *sql.TxOptions) (*sql.Tx, error) {
+	for first := time.Now(); ; {
+		t, err := db.BeginTx(ctx, options)
+		if err == nil || ctx.Err() != nil || !busy(err) || time.Since(first) > busyTimeout {
+			return t, err
+		}
+	}
 }
 
 func (t tx) exec(query string, args ...any) error {

@@ -267,7 +267,8 @@ func (a *Aggregator) open(ctx context.Context, r store.Round, state round.State,
 		return err
 	}
 	got, err := a.combine(ctx, state, seal, effect.Holders)
-	if errors.Is(err, threshold.ErrUnattributed) || errors.Is(err, threshold.ErrNotEnoughShares) || errors.Is(err, he.ErrNoise) {
+	if errors.Is(err, threshold.ErrUnattributed) || errors.Is(err, threshold.ErrNotEnoughShares) ||
+		errors.Is(err, he.ErrNoise) || errors.Is(err, he.ErrSumRange) {
 		a.log.Error("wrong decryption shares", "job", r.Job, "round", r.Number, "members", got.wrong, "error", err)
 		return a.step(ctx, r.Job, r.Number, round.OpenFailed{Wrong: got.wrong, At: a.now()}, stepExtras{})
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"credence/aggregator/store"
 	"credence/aggregator/store/storetest"
 	"credence/fl"
@@ -20,8 +22,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	storetest.CrashChild(openIn)
-	os.Exit(m.Run())
+	storetest.Child(openIn)
+	goleak.VerifyTestMain(m)
 }
 
 func databaseIn(dir string) string { return filepath.Join(dir, "data", "aggregator.db") }
@@ -31,6 +33,8 @@ func openIn(ctx context.Context, dir string) (store.Store, error) { return Open(
 func TestConformance(t *testing.T) { storetest.Run(t, openIn) }
 
 func TestCrash(t *testing.T) { storetest.RunCrash(t, openIn) }
+
+func TestProcesses(t *testing.T) { storetest.RunProcesses(t, openIn) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -262,8 +266,12 @@ func TestBusyAndCancelled(t *testing.T) {
 	if _, err := s.Balances(t.Context()); err != nil {
 		t.Fatalf("a reader waits for a writer: %v", err)
 	}
-	must(t, lock.Rollback())
+	// And who does not give up gets its turn, also after several rounds of
+	// waiting.
+	unlocked := make(chan error, 1)
+	time.AfterFunc(3*busyRound, func() { unlocked <- lock.Rollback() })
 	must(t, s.Transact(t.Context(), grant("g", 1)))
+	must(t, <-unlocked)
 }
 
 func BenchmarkStore(b *testing.B) { storetest.Bench(b, openIn) }

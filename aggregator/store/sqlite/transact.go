@@ -49,7 +49,7 @@ func run(ctx context.Context, db *sql.DB, options *sql.TxOptions, doing string, 
 func begin(ctx context.Context, db *sql.DB, options *sql.TxOptions) (*sql.Tx, error) {
 	for first := time.Now(); ; {
 		t, err := db.BeginTx(ctx, options)
-		if err == nil || ctx.Err() != nil || !busy(err) || time.Since(first) > busyTimeout {
+		if err == nil || !busy(err) || time.Since(first) > busyTimeout {
 			return t, err
 		}
 	}

@@ -19,14 +19,19 @@ const crashDir = "CREDENCE_STORETEST_CRASH_DIR"
 // crashJob is the job that the child works on.
 const crashJob = fl.JobID("crash")
 
-// CrashChild makes this process the one that RunCrash kills, if it was started
-// for that; then it does not return. Call it first in TestMain.
-func CrashChild(open Open) {
-	dir := os.Getenv(crashDir)
-	if dir == "" {
+// Child makes this process one that RunCrash kills or that RunProcesses lets
+// race, if it was started for that; then it does not return. Call it first in
+// TestMain.
+func Child(open Open) {
+	var err error
+	if dir := os.Getenv(crashDir); dir != "" {
+		err = work(context.Background(), open, dir)
+	} else if dir := os.Getenv(raceDir); dir != "" {
+		err = compete(context.Background(), open, dir, os.Getenv(raceName))
+	} else {
 		return
 	}
-	if err := work(context.Background(), open, dir); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -79,11 +84,11 @@ func work(ctx context.Context, open Open, dir string) error {
 func RunCrash(t *testing.T, open Open) {
 	dir := t.TempDir()
 	var before uint64
-	for kill := range 4 {
-		acknowledged := runUntilKilled(t, dir, before+uint64(5+kill))
+	for kill := range 12 {
+		acknowledged := runUntilKilled(t, dir, before+uint64(1+kill%3))
 		before = checkAfterCrash(t, open, dir, acknowledged)
 	}
-	t.Logf("%d rounds published in 4 lives", before)
+	t.Logf("%d rounds published in 12 lives", before)
 }
 
 func runUntilKilled(t *testing.T, dir string, until uint64) (acknowledged uint64) {

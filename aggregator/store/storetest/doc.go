@@ -6,6 +6,7 @@
 // Run covers every method, every sentinel error, repeated and conflicting
 // calls, two handles on one database that race, restarts, and the ledger's
 // conservation under random transactions. RunCrash kills a process that
-// writes, over and over, and looks at what is left; the test binary that
-// calls it must give CrashChild a chance in its TestMain.
+// writes, over and over, and looks at what is left; RunProcesses lets several
+// processes race. The test binary that calls one of these must call Child in
+// its TestMain.
 package storetest

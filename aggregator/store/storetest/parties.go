@@ -54,6 +54,11 @@ func testInvite(t *testing.T, open Open) {
 	wants(t, s.Invite(ctx, invitation("a", "6", far)), store.ErrConflict)
 	must(t, s.Revoke(ctx, revocation("a", "left")))
 	wants(t, s.Invite(ctx, invitation("a", "6", far)), store.ErrConflict) // a name is never given twice
+
+	must(t, s.Invite(ctx, invitation("d", "7", past)))
+	_, err = s.Enrol(ctx, digest("token 7"), enrolment("d", 'k', start), nil, past.Add(-time.Minute))
+	must(t, err)
+	wants(t, s.Invite(ctx, invitation("d", "8", far)), store.ErrConflict) // also when its invitation is past
 }
 
 func testEnrol(t *testing.T, open Open) {

@@ -42,8 +42,15 @@ var _ store.Store = (*Store)(nil)
 type Option func(*Store)
 
 // WithClock replaces the clock. The only question it answers is whether an
-// invitation has expired and may be replaced by another one.
-func WithClock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
+// invitation has expired and may be replaced by another one. nil leaves
+// time.Now.
+func WithClock(now func() time.Time) Option {
+	return func(s *Store) {
+		if now != nil {
+			s.now = now
+		}
+	}
+}
 
 // Open opens the database at a path, creating it (mode 0600, in a directory
 // of mode 0700) when there is none, and brings its schema up to date. A

@@ -62,11 +62,16 @@ func (a *Aggregator) roundConfig(ctx context.Context, plan fl.Plan) (round.Confi
 // belongs to the transition. When another process was faster, it reads again
 // and retries; the machine then decides anew.
 func (a *Aggregator) step(ctx context.Context, job fl.JobID, number uint64, event round.Event, extras stepExtras) error {
-	for {
+	var stale error // of the attempt before
+	for seen := int64(-1); ; {
 		r, err := a.store.Round(ctx, job, number)
 		if err != nil {
 			return err
 		}
+		if r.Version == seen {
+			return fmt.Errorf("round %d of job %s: %w", number, job, stale) // not the round, but its job has moved on
+		}
+		seen = r.Version
 		before, err := a.roundState(ctx, r)
 		if err != nil {
 			return err
@@ -88,6 +93,7 @@ func (a *Aggregator) step(ctx context.Context, job fl.JobID, number uint64, even
 			JobPhase: extras.jobPhase, Refund: extras.refund,
 		})
 		if errors.Is(err, store.ErrStale) {
+			stale = err
 			continue
 		}
 		if err != nil {
@@ -122,14 +128,22 @@ func (a *Aggregator) runRounds(ctx context.Context) error {
 func refused(err error) bool { return fl.CodeOf(err) != "" }
 
 func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
+	j, err := a.job(ctx, "", r.Job)
+	if err != nil {
+		return err
+	}
+	if j.Phase != store.JobRunning {
+		// It was opened in the moment in which the job ended: nothing can be
+		// published or paid any more.
+		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+	}
 	if err := a.reportRevoked(ctx, r); err != nil {
 		return err
 	}
 	if err := a.step(ctx, r.Job, r.Number, round.Tick{At: a.now()}, stepExtras{}); err != nil {
 		return err
 	}
-	r, err := a.store.Round(ctx, r.Job, r.Number)
-	if err != nil {
+	if r, err = a.store.Round(ctx, r.Job, r.Number); err != nil {
 		return err
 	}
 	state, err := a.roundState(ctx, r)

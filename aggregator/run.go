@@ -19,7 +19,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	var last string
 	for {
 		woken := a.wake.wait()
-		err := errors.Join(a.closeEpochs(ctx), a.runRounds(ctx), a.runJobs(ctx))
+		err := a.Pass(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -47,4 +47,11 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		case <-wait:
 		}
 	}
+}
+
+// Pass looks at everything once and does what is due. Run calls it whenever
+// something happened; a simulation that decides itself what happens next calls
+// it alone.
+func (a *Aggregator) Pass(ctx context.Context) error {
+	return errors.Join(a.closeEpochs(ctx), a.runRounds(ctx), a.runJobs(ctx))
 }

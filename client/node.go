@@ -213,6 +213,27 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
+// Pass renews the certificate when that is due, asks for work once and tries
+// every task once, without the pauses of Run. What failed is returned and is
+// offered again. A simulation that decides itself who acts next calls it
+// instead of Run.
+func (n *Node) Pass(ctx context.Context) (tasks int, err error) {
+	if err := n.keepCertificate(ctx); err != nil {
+		return 0, n.fail(err)
+	}
+	offered, _, err := n.ask(ctx, nil)
+	if err != nil {
+		return 0, n.fail(err)
+	}
+	var failed error
+	for _, task := range offered {
+		if err := n.do(ctx, task); err != nil {
+			failed = errors.Join(failed, n.fail(err))
+		}
+	}
+	return len(offered), failed
+}
+
 // retry paces a task that failed.
 type retry struct {
 	attempts int

@@ -41,6 +41,11 @@ func KeyDigest(c *x509.Certificate) fl.Digest { return sha256.Sum256(c.RawSubjec
 
 const authorityKeyFile, authorityFile = "authority.key", "authority.crt"
 
+// Format keeps the private key out of every message and log line.
+func (a *Authority) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "certificate authority %s", KeyDigest(a.Certificate).Short())
+}
+
 // LoadOrCreateAuthority returns the authority in dir and makes it when there
 // is none. It is valid for twenty years: replacing it means a new genesis.
 func LoadOrCreateAuthority(dir, federation string, now time.Time) (*Authority, error) {
@@ -130,6 +135,12 @@ func (a *Authority) Issue(node fl.NodeID, csr []byte, now time.Time, lifetime ti
 	if err := req.CheckSignature(); err != nil {
 		return nil, fmt.Errorf("certificate request: %w", err)
 	}
+	if err := node.Validate(); err != nil {
+		return nil, fmt.Errorf("certificate request: %w", err)
+	}
+	if node == fl.AggregatorID {
+		return nil, fmt.Errorf("certificate request: the name %q is reserved", node)
+	}
 	if req.Subject.CommonName != string(node) {
 		return nil, fmt.Errorf("certificate request is for %q, not for %q", req.Subject.CommonName, node)
 	}
@@ -196,15 +207,31 @@ func (a *Authority) ServerTLS(certificate func() (*tls.Certificate, error), now 
 }
 
 // ClientTLS is a party's TLS configuration: it accepts only servers whose
-// chain ends in the pinned authority. certificate may return an empty
-// certificate (before enrolment).
+// chain ends in the pinned authority. certificate may return nil or an empty
+// certificate (before enrolment). A certificate that is out of date by this
+// machine's clock is not sent: the error says so, where the server could only
+// answer with an alert.
 func ClientTLS(authority fl.Digest, certificate func() (*tls.Certificate, error), now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		Time:       now,
 		ServerName: serverName,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return certificate()
+			c, err := certificate()
+			if err != nil {
+				return nil, err
+			}
+			if c == nil || len(c.Certificate) == 0 {
+				return new(tls.Certificate), nil
+			}
+			leaf, err := x509.ParseCertificate(c.Certificate[0])
+			if err != nil {
+				return nil, fmt.Errorf("this party's certificate: %w", err)
+			}
+			if t := now(); t.Before(leaf.NotBefore) || t.After(leaf.NotAfter) {
+				return nil, outOfDate("this party's", leaf, t, "either the clock is wrong or the certificate must be renewed")
+			}
+			return c, nil
 		},
 		// The standard verification knows only pools of roots; the pin is
 		// checked in VerifyConnection instead, which runs on every handshake.
@@ -223,11 +250,19 @@ func verifyPinned(chain []*x509.Certificate, authority fl.Digest, now time.Time)
 	pool.AddCert(chain[1])
 	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: serverName, Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		return fmt.Errorf("the server's certificate is valid from %s to %s and this machine's clock says %s: one of the two clocks is wrong",
-			chain[0].NotBefore.UTC().Format(time.RFC3339), chain[0].NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return outOfDate("the server's", invalid.Cert, now, "one of the two clocks is wrong")
 	}
-	return err
+	return fmt.Errorf("the server's certificate is not an aggregator's: %w", err)
+}
+
+// outOfDate says that a certificate is not valid yet or no longer.
+func outOfDate(whose string, c *x509.Certificate, now time.Time, advice string) error {
+	return fmt.Errorf("%s certificate is valid from %s to %s and this machine's clock says %s: %s", whose,
+		c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), advice)
 }
 
 // Listen is a convenience for servers: it binds the address and says in words

@@ -39,7 +39,7 @@ func WriteFile(path string, data []byte) (err error) {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // a folder of the party's own
+	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("syncing %s: %w", dir, err)
 	}
@@ -60,5 +60,5 @@ func ReadSecret(path string) ([]byte, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s is readable by others (mode %04o): its keys may be known; if you are sure they are not, run: chmod 600 %s", path, info.Mode().Perm(), path)
 	}
-	return os.ReadFile(path) //nolint:gosec // the caller's own folder
+	return os.ReadFile(path)
 }

@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-
+	"log/slog"
 	"path/filepath"
 )
 
@@ -19,6 +19,12 @@ type Keys struct {
 	Signing ed25519.PrivateKey // documents
 	TLS     *ecdsa.PrivateKey  // P-256, transport
 }
+
+// Format keeps the private keys out of every message.
+func (k Keys) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "private keys") }
+
+// LogValue keeps the private keys out of every log line.
+func (k Keys) LogValue() slog.Value { return slog.StringValue("private keys") }
 
 // SigningPublic returns the public half of the signing key, 32 bytes.
 func (k *Keys) SigningPublic() ed25519.PublicKey { return k.Signing.Public().(ed25519.PublicKey) }
@@ -86,8 +92,8 @@ func Load(dir string) (*Keys, error) {
 			keys.TLS = key
 		}
 	}
-	if keys.Signing == nil || keys.TLS == nil {
-		return nil, fmt.Errorf("%s: want an Ed25519 and an ECDSA key", filepath.Join(dir, keyFile))
+	if keys.Signing == nil || keys.TLS == nil || keys.TLS.Curve != elliptic.P256() || len(data) > 0 {
+		return nil, fmt.Errorf("%s: want an Ed25519 key, an ECDSA key on P-256, and nothing else", filepath.Join(dir, keyFile))
 	}
 	return keys, nil
 }

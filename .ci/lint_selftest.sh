@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Checks that every depguard rule of .golangci.yml bites: a copy of the module
-# gets one forbidden import for each pair below, and the linter must refuse
-# every one of them, and nothing else.
+# Checks that every depguard rule of .golangci.yml bites: an empty module of the
+# same folders gets one forbidden import for each pair below, and the linter
+# must refuse every one of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-# Only what the linter needs: sources, and the modules' files.
-tar -c --exclude=.git --exclude=testdata --exclude='*_test.go' . | tar -x -C "$copy"
+mkdir "$copy/.ci"
+cp .golangci.yml go.mod go.sum "$copy"
+cp -r .ci/tools "$copy/.ci"
 cd "$copy"
 
 # folder, forbidden import, and whether the importing file is a test. External
@@ -23,7 +24,9 @@ fl/identity   credence/fl/flpb                      code
 fl/flpb       github.com/google/go-cmp/cmp          code
 fl/flpb       credence/aggregator                   test
 fl/privacy    credence/fl/credit                    code
+fl/translog   github.com/spf13/cobra                code
 he            credence/models                       test
+datasets      credence/experiments                  test
 zk            credence/models                       test
 models        credence/datasets                     test
 datasets      credence/client                       test
@@ -43,21 +46,21 @@ client        modernc.org/sqlite                    code
 aggregator    github.com/spf13/cobra                code
 LIST
 
+# Every folder that is named is a package.
+while read -r folder; do
+  mkdir -p "$folder"
+  printf 'package %s\n' "$(basename "$folder")" >"$folder/package.go"
+done < <(awk '{print $1} $2 ~ /^credence\// {sub("^credence/", "", $2); print $2}' forbidden.txt | sort -u)
+
 n=0
 while read -r folder import kind; do
   n=$((n + 1))
-  mkdir -p "$folder"
-  # The folder's own package name, where it has one already.
-  name=$(sed -n 's/^package \([a-z0-9]*\)$/\1/p' "$folder"/*.go 2>/dev/null | head -n 1 || true)
-  name=${name:-$(basename "$folder")}
-  file=$folder/forbidden$n.go
+  name=$(basename "$folder") file=$folder/forbidden$n.go
   if [ "$kind" = test ]; then file=$folder/forbidden${n}_test.go name=${name}_test; fi
   printf 'package %s\n\nimport _ "%s"\n' "$name" "$import" >"$file"
   echo "$file $import" >>expected.txt
 done <forbidden.txt
 
-# Types do not matter here, and some of the imports do not resolve on purpose:
-# the linter reports those under typecheck, which is ignored.
 go tool -modfile=.ci/tools/go.mod golangci-lint run --enable-only depguard >lint.txt 2>&1 || true
 
 failed=0
@@ -67,9 +70,5 @@ while read -r file import; do
     failed=1
   fi
 done <expected.txt
-if grep '(depguard)' lint.txt | grep -v '/forbidden[0-9]*\(_test\)\?\.go:'; then
-  echo "refused although it is allowed, see above"
-  failed=1
-fi
 [ "$failed" = 0 ] || { echo "--- the linter said:"; head -n 50 lint.txt; exit 1; }
 echo "$n forbidden imports, all refused"

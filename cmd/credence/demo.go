@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// demoOptions are the flags of the demonstration.
+type demoOptions struct {
+	dir    string
+	rounds int
+	keep   bool
+	suite  string
+	seed   uint64
+	listen string
+}
+
+// defaultListen is where an aggregator listens when nothing is said.
+const defaultListen = "127.0.0.1:7443"
+
+func newDemo(a *app) *cobra.Command {
+	o := demoOptions{}
+	cmd := &cobra.Command{
+		Use: "demo", Short: "Run a whole federation on this machine", Args: cobra.NoArgs,
+		Long: `Runs four hospitals, a 3-of-4 committee, an aggregator and a model owner as
+separate parties over mutual TLS on the loopback interface. They train a model
+on real, unevenly divided data in encrypted rounds; the result is compared with
+a model trained on all data in one place.
+
+Everything is written below one new folder, ./credence-demo unless --dir says
+otherwise. Interrupting it before the end stops all parties and removes the
+folder again.`,
+		Example: "  credence demo\n  credence demo --rounds 20 --keep",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.demo(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that\nis taken, a numbered one beside it)")
+	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds")
+	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
+	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
+	f.Uint64Var(&o.seed, "seed", 2, "seed of the division of the data")
+	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that\nis taken, any free port)")
+	return cmd
+}
+
+func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
+	if o.rounds < 1 || o.rounds > 10_000 {
+		return usagef("--rounds %d: want 1 to 10000", o.rounds)
+	}
+	dir, err := newFolder(o.dir, "credence-demo")
+	if err != nil {
+		return err
+	}
+	o.dir = dir
+	if o.listen == "" {
+		o.listen = freeAddress(ctx, defaultListen)
+	}
+	d := &demo{app: a, opts: o}
+	defer func() {
+		if stopErr := d.stop(); err == nil {
+			err = stopErr
+		}
+		if !d.finished {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	return d.run(ctx)
+}
+
+// newFolder makes the folder that a demonstration fills: the one asked for,
+// which must be new or empty, or the first free one of name, name-2, ...
+func newFolder(asked, name string) (string, error) {
+	if asked != "" {
+		entries, err := os.ReadDir(asked)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+		case err != nil:
+			return "", fmt.Errorf("the folder for the demonstration: %w", err)
+		case len(entries) > 0:
+			return "", usagef("--dir %s: the folder is not empty; choose a new one", asked)
+		}
+		return asked, os.MkdirAll(asked, 0o700)
+	}
+	for i := 1; i < 1000; i++ {
+		dir := name
+		if i > 1 {
+			dir = fmt.Sprintf("%s-%d", name, i)
+		}
+		err := os.Mkdir(dir, 0o700)
+		if err == nil {
+			return dir, nil
+		}
+		if !errors.Is(err, os.ErrExist) {
+			return "", fmt.Errorf("the folder for the demonstration: %w; choose another place with --dir", err)
+		}
+	}
+	return "", fmt.Errorf("%s and its numbered siblings are all taken; remove some, or choose a folder with --dir", name)
+}
+
+// freeAddress returns the preferred address when nobody listens there, else
+// one with a port of the system's choice.
+func freeAddress(ctx context.Context, preferred string) string {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", preferred)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	if err := l.Close(); err != nil {
+		return "127.0.0.1:0"
+	}
+	return preferred
+}
+
+const goRun = "go run ./cmd/credence"
+
+// program is how the user called this program, for commands to copy.
+func program() string {
+	if strings.Contains(filepath.ToSlash(os.Args[0]), "/go-build") {
+		return goRun
+	}
+	return os.Args[0]
+}

@@ -1,0 +1,113 @@
+package rlwe
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+
+	"credence/he"
+	"credence/zk/circuit/norm"
+)
+
+// ErrShape: a suite that this relation cannot carry.
+var ErrShape = errors.New("rlwe: suite does not fit the circuit")
+
+// MaxShards is the most shards whose partial norms may be added up.
+const MaxShards = 1 << 16
+
+// A Shape is one instance of the relation: the ring, the bounds, and how many
+// rows c = p*u + e it has. Shapes come from UpdateShape and KeyShareShape only,
+// which check every bound that the no-wrap argument of SPEC.md needs.
+type Shape struct {
+	Name      string   // "update/<suite>" or "keyshare/<suite>"
+	N         int      // ring degree
+	Q         *big.Int // modulus
+	Rows      int      // equations that share u
+	Digits    int      // digits of the message in row 0; none when zero
+	SlotBits  int      // distance of two digits, in bits
+	ValueBits int      // bits of one digit
+	Delta     *big.Int // scale of the message
+	Error     int      // |e| <= Error
+	Quotient  int      // |k| <= Quotient
+	Cohort    int      // ciphertexts that may be added before p wraps
+	skip      map[Constraint]bool
+}
+
+// UpdateShape is the relation of an encrypted update under suite s: two rows,
+// a message with digits and a norm.
+func UpdateShape(s *he.Suite) (*Shape, error) {
+	sh := shape("update/", s, 2)
+	sh.Digits, sh.SlotBits, sh.ValueBits, sh.Delta = s.Digits(), s.SlotBits(), s.ValueBits(), s.Delta()
+	return sh, sh.check()
+}
+
+// KeyShareShape is the relation of a key share under suite s: one row, no
+// message.
+func KeyShareShape(s *he.Suite) (*Shape, error) {
+	sh := shape("keyshare/", s, 1)
+	return sh, sh.check()
+}
+
+func shape(prefix string, s *he.Suite, rows int) *Shape {
+	return &Shape{
+		Name: prefix + s.Name(), N: s.N(), Q: s.Q(), Rows: rows, Error: he.ErrorBound,
+		Quotient: quotientBound(s.N()), Cohort: s.MaxCohort(), Delta: new(big.Int),
+	}
+}
+
+// quotientBound is the largest |k| the circuit accepts. The worst case over
+// all inputs is N/2+3, but u is uniform ternary and p is a committee's key,
+// fixed before u: then a coefficient of p*u/Q has variance N/18 and is
+// sub-Gaussian, so 3*sqrt(N) is exceeded with probability below
+// 2*exp(-81) = 2^-115 a coefficient. A prover that meets such a case (it will
+// not) encrypts again. The small bound shortens the table; soundness needs
+// only that some bound keeps Q*k far below the field's size.
+func quotientBound(n int) int {
+	return min(n/2+3, int(math.Ceil(3*math.Sqrt(float64(n))))+3)
+}
+
+// HasMessage reports whether row 0 carries digits and the norm is bounded.
+func (s *Shape) HasMessage() bool { return s.Digits > 0 }
+
+// Values is the number of digits of the message.
+func (s *Shape) Values() int { return s.Digits * s.N }
+
+// MaxSquareSum is the largest sum of squares one instance can hold.
+func (s *Shape) MaxSquareSum() uint64 {
+	return uint64(s.Values()) << (2 * (s.ValueBits - 1))
+}
+
+// check refuses a shape whose integers could wrap around the field.
+func (s *Shape) check() error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s: %s", ErrShape, s.Name, fmt.Sprintf(format, args...))
+	}
+	// SPEC.md, "No wrap": a coefficient of p*u + e + Delta*m - Q*k, reduced
+	// modulo X^N+1, is at most N*Q/2 + 19 + Q + Q*K.
+	lhs := new(big.Int).Mul(s.Q, big.NewInt(int64(s.N/2+1+s.Quotient)))
+	lhs.Add(lhs, big.NewInt(int64(s.Error)))
+	// A cohort of them must differ from a sum of canonical ciphertexts by less
+	// than p.
+	lhs.Add(lhs, s.Q)
+	lhs.Mul(lhs, big.NewInt(int64(s.Cohort)))
+	if lhs.Cmp(fr.Modulus()) >= 0 {
+		return refuse("a cohort of %d with Q of %d bits and N=%d wraps around the scalar field", s.Cohort, s.Q.BitLen(), s.N)
+	}
+	if !s.HasMessage() {
+		return nil
+	}
+	if s.ValueBits < 2 || s.ValueBits > 20 {
+		return refuse("a table of 2^%d digit values is not practical", s.ValueBits)
+	}
+	if m := new(big.Int).Lsh(s.Delta, uint(s.Digits*s.SlotBits)); m.Cmp(s.Q) > 0 {
+		return refuse("Delta*m exceeds Q")
+	}
+	top := new(big.Int).SetUint64(s.MaxSquareSum())
+	if top.Mul(top, big.NewInt(MaxShards)); top.BitLen() > norm.Bits {
+		return refuse("the norm of %d shards has %d bits, more than %d", MaxShards, top.BitLen(), norm.Bits)
+	}
+	return nil
+}

@@ -182,6 +182,7 @@ func (p *play) run(s *scene) {
 // same manifests, every credit paid once. By default each write fails in one
 // of the three ways; CREDENCE_CRASH_ALL=1 tries all of them.
 func TestCrashAtEveryWrite(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "alpha", "beta", "gamma")
 	b.generate(nil)
 	b.parties["lab"].put(fl.EncodeParameters(make([]float32, testParameters)))

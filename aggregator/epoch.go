@@ -179,10 +179,7 @@ func (a *Aggregator) acceptKeyReveal(ctx context.Context, from fl.Enrolment, doc
 	if !e.complete(e.Commitments) {
 		return time.Time{}, fl.Refuse(fl.CodeNotReady, d.Node, "not every member has committed to its key share yet")
 	}
-	if err := a.needBlob(ctx, d.Node, "key share", d.Reveal, threshold.RevealBytes(a.suite)); err != nil {
-		return time.Time{}, err
-	}
-	raw, err := a.blobs.Get(ctx, d.Reveal)
+	raw, err := a.takeBlob(ctx, d.Node, "key share", d.Reveal, threshold.RevealBytes(a.suite))
 	if err != nil {
 		return time.Time{}, err
 	}

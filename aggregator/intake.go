@@ -99,6 +99,23 @@ func (a *Aggregator) needBlob(ctx context.Context, node fl.NodeID, what string, 
 	return nil
 }
 
+// takeBlob reads a blob that a document names. One that the disk has damaged is
+// removed, so that its sender can upload it again.
+func (a *Aggregator) takeBlob(ctx context.Context, node fl.NodeID, what string, digest fl.Digest, size int) ([]byte, error) {
+	if err := a.needBlob(ctx, node, what, digest, size); err != nil {
+		return nil, err
+	}
+	raw, err := a.blobs.Get(ctx, digest)
+	if errors.Is(err, blob.ErrCorrupt) {
+		a.log.Error("a stored blob is damaged; asking for it again", "party", node, "blob", digest, "error", err)
+		if err := a.blobs.Delete(ctx, digest); err != nil {
+			return nil, err
+		}
+		return nil, fl.Refuse(fl.CodeNotReady, node, "%s %s was damaged on the aggregator's disk: upload it again", what, digest.Short())
+	}
+	return raw, err
+}
+
 // roundFor loads the round that a document names and checks that its plan is
 // the one the document was made for.
 func (a *Aggregator) roundFor(ctx context.Context, node fl.NodeID, job fl.JobID, number uint64, plan fl.Digest) (store.Round, fl.Plan, error) {
@@ -149,10 +166,7 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 		return time.Time{}, err // late, declined, or another update is in: no need to read the ciphertexts
 	}
 	for _, c := range h.Ciphertexts {
-		if err := a.needBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes()); err != nil {
-			return time.Time{}, err
-		}
-		raw, err := a.blobs.Get(ctx, c.Digest)
+		raw, err := a.takeBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes())
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -295,10 +309,7 @@ func (a *Aggregator) acceptShare(ctx context.Context, from fl.Enrolment, doc fl.
 		return time.Time{}, err
 	}
 	for _, s := range d.Shares {
-		if err := a.needBlob(ctx, d.Node, "decryption share", s.Digest, a.suite.PolyBytes()); err != nil {
-			return time.Time{}, err
-		}
-		raw, err := a.blobs.Get(ctx, s.Digest)
+		raw, err := a.takeBlob(ctx, d.Node, "decryption share", s.Digest, a.suite.PolyBytes())
 		if err != nil {
 			return time.Time{}, err
 		}

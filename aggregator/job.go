@@ -62,10 +62,7 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	if _, err := fl.ShardMap(s.Parameters, a.suite.Values()); err != nil {
 		return time.Time{}, fl.Refuse(fl.CodeMalformed, s.Owner, "%s", err)
 	}
-	if err := a.needBlob(ctx, s.Owner, "initial model", s.InitialModel, 4*s.Parameters); err != nil {
-		return time.Time{}, err
-	}
-	raw, err := a.blobs.Get(ctx, s.InitialModel)
+	raw, err := a.takeBlob(ctx, s.Owner, "initial model", s.InitialModel, 4*s.Parameters)
 	if err != nil {
 		return time.Time{}, err
 	}

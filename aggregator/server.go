@@ -104,14 +104,21 @@ func (a *Aggregator) intercept(ctx context.Context, req any, info *grpc.UnarySer
 	}
 	resp, err = handler(ctx, req)
 	if err != nil {
-		err = edgeError(err)
-		a.logRefusal(ctx, info.FullMethod, err)
-		return nil, flpb.ToStatus(err)
+		refusal := edgeError(err)
+		if party, ok := ctx.Value(callerKey{}).(store.Party); ok {
+			refusal = namedRefusal(party.Enrolment.Node, refusal)
+		}
+		if fl.CodeOf(err) == "" && fl.CodeOf(refusal) != "" {
+			a.log.Debug("the cause of a refusal", "method", info.FullMethod, "error", err) // with paths, which stay here
+		}
+		a.logRefusal(ctx, info.FullMethod, refusal)
+		return nil, flpb.ToStatus(refusal)
 	}
 	return resp, nil
 }
 
-// edgeError turns the sentinels of the stores into refusals.
+// edgeError turns the sentinels of the stores into refusals. What goes to the
+// other side names no path of this machine.
 func edgeError(err error) error {
 	switch {
 	case fl.CodeOf(err) != "":
@@ -123,11 +130,11 @@ func edgeError(err error) error {
 	case errors.Is(err, store.ErrFunds):
 		return fl.Refuse(fl.CodeFunds, "", "%s", err)
 	case errors.Is(err, store.ErrFull), errors.Is(err, blob.ErrFull):
-		return fl.Refuse(fl.CodeUnavailable, "", "the aggregator's disk is full; nothing was lost, the operator has to make room: %s", err)
+		return fl.Refuse(fl.CodeUnavailable, "", "the aggregator's disk is full; nothing was lost, and it goes on when its operator has made room")
 	case errors.Is(err, blob.ErrQuota):
 		return fl.Refuse(fl.CodeTooLarge, "", "%s", err)
 	case errors.Is(err, blob.ErrCorrupt):
-		return fl.Refuse(fl.CodeCorrupt, "", "%s; upload it again", err)
+		return fl.Refuse(fl.CodeCorrupt, "", "the bytes do not match the digest of the blob, and were thrown away; upload it again")
 	case errors.Is(err, blob.ErrOffset):
 		return fl.Refuse(fl.CodeNotReady, "", "%s", err)
 	}

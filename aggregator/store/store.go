@@ -9,8 +9,12 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"credence/fl"
 	"credence/fl/credit"
@@ -114,6 +118,35 @@ type ModelVersion struct {
 	Manifest fl.Digest // document
 }
 
+// TransactionKind is the kind of a log entry that is a transaction of the
+// ledger. Any other entry is a document and has the document's kind.
+const TransactionKind = "transaction/v1"
+
+// LogEntry is one entry of the transparency log.
+type LogEntry struct {
+	Index int64
+	Kind  string
+	Bytes []byte // the encoded envelope, or EncodeTransaction's
+}
+
+// EncodeTransaction returns the canonical encoding of a transaction, which is
+// its entry in the log.
+func EncodeTransaction(t credit.Transaction) ([]byte, error) {
+	t.At = fl.Instant(t.At)
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("encoding transaction %s: %w", t.ID, err)
+	}
+	return raw, nil
+}
+
+// Cosignature is the latest checkpoint that a witness cosigned.
+type Cosignature struct {
+	Witness fl.NodeID
+	Size    int64  // of the log at the checkpoint
+	Note    []byte // the checkpoint with the log's and the witness' signature
+}
+
 // Store is the aggregator's memory. All methods are safe for concurrent use,
 // also by several processes on the same database.
 type Store interface {
@@ -178,4 +211,28 @@ type Store interface {
 	// History returns the transactions that touch an account ("" for all), in
 	// the order they were entered.
 	History(ctx context.Context, account string) ([]credit.Transaction, error)
+
+	// Every document and every transaction is appended to the log in the
+	// transaction that stores it. LogHead returns the number of entries and
+	// the root of the tree over them.
+	LogHead(ctx context.Context) (size int64, root tlog.Hash, err error)
+	// LogHashes returns hashes of the tree by tlog.StoredHashIndex.
+	LogHashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error)
+	// LogIndexes returns where documents are in the log, in the given order;
+	// ErrNotFound when one is not.
+	LogIndexes(ctx context.Context, digests []fl.Digest) ([]int64, error)
+	// LogTransaction returns where a transaction is in the log.
+	LogTransaction(ctx context.Context, id string) (int64, error)
+	// LogEntries returns the entries with from <= index < to that there are.
+	LogEntries(ctx context.Context, from, to int64) ([]LogEntry, error)
+
+	// KeepCosignature keeps the checkpoint that a witness cosigned, unless one
+	// of the same or a larger size is kept already.
+	KeepCosignature(ctx context.Context, witness fl.NodeID, size int64, note []byte) error
+	Cosignatures(ctx context.Context) ([]Cosignature, error) // by witness
+
+	// KeptRounds returns the rounds that are over and whose blobs were not
+	// pruned, by job and number; SetPruned takes a round off that list.
+	KeptRounds(ctx context.Context) ([]Round, error)
+	SetPruned(ctx context.Context, job fl.JobID, round uint64) error
 }

@@ -65,7 +65,7 @@ func (t tx) enter(entry credit.Transaction) error {
 			return err
 		}
 	}
-	return nil
+	return t.logTransaction(entry)
 }
 
 func same(a, b credit.Transaction) bool {
@@ -139,7 +139,7 @@ func (s *Store) History(ctx context.Context, account string) (entries []credit.T
 // Check reads the whole database and reports everything that does not hold:
 // damaged pages, dangling references, documents that do not match their
 // digest, transactions that do not sum to zero, balances that are not the sum
-// of their postings. It takes a while on a large database.
+// of their postings, a log that is not of the documents and transactions. It takes a while on a large database.
 func (s *Store) Check(ctx context.Context) error {
 	return s.view(ctx, "checking "+s.path, func(t tx) error {
 		var findings []error
@@ -170,7 +170,8 @@ func (s *Store) Check(ctx context.Context) error {
 					findings = append(findings, err)
 				}
 				return nil
-			}))
+			}),
+			t.checkLog(report))
 		return errors.Join(append(findings, err)...)
 	})
 }

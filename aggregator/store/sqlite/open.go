@@ -142,7 +142,7 @@ func connect(path string, connections int, busy time.Duration) (*sql.DB, error) 
 
 // migrate brings the schema up to date. Two processes may do so at once: each
 // migration is one immediate transaction, so one of them fails, and finds at
-// its next attempt that there is nothing left to do.
+// its next attempt that there is one less to do, or nothing.
 func migrate(ctx context.Context, path string) (err error) {
 	db, err := connect(path, 2, busyTimeout)
 	if err != nil {
@@ -164,7 +164,7 @@ func migrate(ctx context.Context, path string) (err error) {
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		if err = migrateOnce(ctx, db, sources); err == nil || errors.Is(err, errNewer) || attempt == 5 || ctx.Err() != nil {
+		if err = migrateOnce(ctx, db, sources); err == nil || errors.Is(err, errNewer) || attempt == 10 || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -173,7 +173,8 @@ func migrate(ctx context.Context, path string) (err error) {
 var errNewer = errors.New("the database was written by a newer version of this program")
 
 func migrateOnce(ctx context.Context, db *sql.DB, sources fs.FS) error {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, sources, goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, sources, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(backfillVersion, &goose.GoFunc{RunTx: backfill}, nil)))
 	if err != nil {
 		return err
 	}

@@ -245,6 +245,36 @@ func (s *Store) ActiveRounds(ctx context.Context) (rounds []store.Round, err err
 	return rounds, err
 }
 
+// KeptRounds implements store.Store.
+func (s *Store) KeptRounds(ctx context.Context) (rounds []store.Round, err error) {
+	err = s.view(ctx, "listing the rounds to prune", func(t tx) error {
+		rounds, err = t.rounds(" WHERE r.active = 0 AND r.pruned = 0 ORDER BY r.job, r.number")
+		return err
+	})
+	return rounds, err
+}
+
+// SetPruned implements store.Store. A round that is not over is store.ErrStale.
+func (s *Store) SetPruned(ctx context.Context, job fl.JobID, round uint64) error {
+	return s.update(ctx, fmt.Sprintf("marking round %d of job %s as pruned", round, job), func(t tx) error {
+		n, err := number(round)
+		if err != nil {
+			return err
+		}
+		var active bool
+		found, err := t.one("SELECT active FROM rounds WHERE job = ? AND number = ?", []any{string(job), n}, &active)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return fmt.Errorf("%w: job %q has no round %d", store.ErrNotFound, job, round)
+		case active:
+			return fmt.Errorf("%w: the round is not over", store.ErrStale)
+		}
+		return t.exec("UPDATE rounds SET pruned = 1 WHERE job = ? AND number = ?", string(job), n)
+	})
+}
+
 // RoundDocuments implements store.Store.
 func (s *Store) RoundDocuments(ctx context.Context, job fl.JobID, round uint64) (docs []fl.Envelope, err error) {
 	err = s.view(ctx, "reading the documents of a round", func(t tx) error {

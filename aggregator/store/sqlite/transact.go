@@ -84,7 +84,8 @@ func (t tx) each(query string, args []any, row func(scan func(...any) error) err
 	return rows.Err()
 }
 
-// put stores a document, or finds that it is stored, and returns its digest.
+// put stores a document and appends it to the log, or finds that it is stored,
+// and returns its digest.
 // An envelope that would not read back as the same document is refused here,
 // not found out later.
 func (t tx) put(e fl.Envelope) (fl.Digest, error) {
@@ -97,8 +98,15 @@ func (t tx) put(e fl.Envelope) (fl.Digest, error) {
 	if back.Digest() != digest {
 		return digest, fmt.Errorf("%w: a %s by %s: its payload is not in canonical form", fl.ErrMalformed, e.Kind, e.Signer)
 	}
-	return digest, t.exec("INSERT INTO documents (digest, kind, signer, envelope) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+	done, err := t.sql.ExecContext(t.ctx, "INSERT INTO documents (digest, kind, signer, envelope) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		digest[:], string(e.Kind), string(e.Signer), text)
+	if err != nil {
+		return digest, err
+	}
+	if rows, err := done.RowsAffected(); err != nil || rows == 0 {
+		return digest, err
+	}
+	return digest, t.logDocument(digest, e)
 }
 
 // document reads a stored document back and checks it against its address.

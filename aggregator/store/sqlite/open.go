@@ -149,11 +149,15 @@ func migrate(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	// On one snapshot: another process may be at the first migration.
 	var id, tables int
-	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
-		return err
-	}
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'goose_%' AND name NOT LIKE 'sqlite_%'").Scan(&tables); err != nil {
+	err = run(ctx, db, &sql.TxOptions{ReadOnly: true}, "looking whose database it is", func(t tx) error {
+		if err := t.sql.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'goose_%' AND name NOT LIKE 'sqlite_%'").Scan(&tables); err != nil {
+			return err
+		}
+		return t.sql.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id)
+	})
+	if err != nil {
 		return err
 	}
 	if id != applicationID && (id != 0 || tables != 0) {
@@ -163,9 +167,17 @@ func migrate(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
+	first := time.Now()
 	for attempt := 1; ; attempt++ {
-		if err = migrateOnce(ctx, db, sources); err == nil || errors.Is(err, errNewer) || attempt == 10 || ctx.Err() != nil {
+		err = migrateOnce(ctx, db, sources)
+		again := attempt < 10 || busy(err) && time.Since(first) < busyTimeout
+		if err == nil || errors.Is(err, errNewer) || !again {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(min(attempt, 10)) * 5 * time.Millisecond): // let the other one finish
 		}
 	}
 }

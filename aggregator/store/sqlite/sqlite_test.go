@@ -168,6 +168,8 @@ func TestAppendOnly(t *testing.T) {
 		"UPDATE documents SET kind = 'x'", "DELETE FROM documents", "UPDATE postings SET amount = 0", "DELETE FROM postings",
 		"UPDATE transactions SET id = 'x'", "DELETE FROM transactions",
 		"INSERT OR REPLACE INTO documents SELECT digest, 'x', signer, envelope FROM documents",
+		"UPDATE log_entries SET kind = 'x'", "DELETE FROM log_entries", "UPDATE log_hashes SET hash = zeroblob(32)", "DELETE FROM log_hashes",
+		"INSERT OR REPLACE INTO log_hashes SELECT idx, zeroblob(32) FROM log_hashes",
 		"INSERT OR REPLACE INTO postings SELECT txn, leg, account, 7, memo FROM postings",
 	} {
 		if _, err := s.write.ExecContext(t.Context(), query); err == nil || !strings.Contains(err.Error(), "append-only") {
@@ -217,6 +219,10 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"UPDATE accounts SET balance = 99 WHERE account = 'party/a'", "the balance of party/a"},
 		{"DELETE FROM accounts WHERE account = 'party/a'", "has postings and no balance"},
 		{"INSERT INTO documents VALUES (zeroblob(32), 'k', 's', x'00')", "is damaged"},
+		{"INSERT INTO documents VALUES (zeroblob(32), 'k', 's', x'00')", "is not in the log"},
+		{"DROP TRIGGER log_hashes_keep; UPDATE log_hashes SET hash = zeroblob(32)", "is not what was logged"},
+		{"DROP TRIGGER transactions_keep; UPDATE transactions SET at = at + 1", "is not what was logged"},
+		{"DROP TRIGGER log_entries_stay; DELETE FROM log_entries", "transaction g is not in the log"},
 		{"PRAGMA foreign_keys = 0; INSERT INTO genesis VALUES (1, zeroblob(32))", "dangling reference in table genesis"},
 	} {
 		s := fresh(t)

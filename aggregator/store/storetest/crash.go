@@ -151,6 +151,7 @@ func checkAfterCrash(t *testing.T, open Open, dir string, acknowledged uint64) u
 	balances := conserved(t, s)
 	equal(t, balances["party/a"], 7*int64(j.Version))
 	equal(t, balances["escrow/crash"], 1_000_000-7*int64(j.Version))
+	logged(t, s)
 	active, err := s.ActiveRounds(ctx)
 	must(t, err)
 	equal(t, uint64(len(active)), j.LastRound-j.Version)

@@ -80,4 +80,5 @@ func RunProcesses(t *testing.T, open Open) {
 	equal(t, r.Version, int64(raceSteps+1))
 	equal(t, string(r.State), fmt.Sprint(makers[fmt.Sprint(raceSteps)]))
 	equal(t, conserved(t, s)["party/a"], int64(len(processes)*raceSteps))
+	logged(t, s)
 }

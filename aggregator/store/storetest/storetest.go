@@ -42,6 +42,13 @@ func Run(t *testing.T, open Open) {
 	t.Run("RaceEnrol", func(t *testing.T) { testRaceEnrol(t, open) })
 	t.Run("RaceTransact", func(t *testing.T) { testRaceTransact(t, open) })
 	t.Run("Restart", func(t *testing.T) { testRestart(t, open) })
+	t.Run("Log", func(t *testing.T) { testLog(t, open) })
+	t.Run("LogRepeats", func(t *testing.T) { testLogRepeats(t, open) })
+	t.Run("LogIsAtomic", func(t *testing.T) { testLogAtomic(t, open) })
+	t.Run("LargeLog", func(t *testing.T) { testLargeLog(t, open) })
+	t.Run("RaceLog", func(t *testing.T) { testRaceLog(t, open) })
+	t.Run("Cosignatures", func(t *testing.T) { testCosignatures(t, open) })
+	t.Run("Pruned", func(t *testing.T) { testPruned(t, open) })
 	t.Run("Cancelled", func(t *testing.T) { testCancelled(t, open) })
 }
 

@@ -6,7 +6,8 @@
 // A lookup (package lookup) proves the exact histogram of its values. The sum
 // of squares is the inner product of that histogram with the squares of the
 // table's entries, which are constants: a linear expression, without a single
-// multiplication.
+// multiplication (OfHistogram). Where a table of all values would be longer
+// than the vector, one multiplication a value is cheaper (OfValues).
 //
 // # A bound over several circuits
 //
@@ -37,11 +38,11 @@ const Bits = 62
 // Masks is the number of uniform coefficients that hide a partial sum.
 const Masks = 3
 
-// SquareSum returns the sum of (t-centre)^2 over the values whose histogram is
-// counts. It adds no constraint. The histogram must come from a lookup.
-func SquareSum(api frontend.API, counts []frontend.Variable, centre int64) (frontend.Variable, error) {
-	if len(counts) < 2 || centre < 0 || centre >= 1<<30 || len(counts) > 1<<31 {
-		return nil, fmt.Errorf("norm: %d table entries around %d: squares would not fit 62 bits", len(counts), centre)
+// OfHistogram returns the sum of (t-centre)^2 over the values whose histogram
+// is counts. It adds no constraint. The histogram must come from a lookup.
+func OfHistogram(api frontend.API, counts []frontend.Variable, centre int64) (frontend.Variable, error) {
+	if len(counts) < 2 || len(counts) > 1<<30 || centre < 0 || centre >= 1<<30 {
+		return nil, fmt.Errorf("norm: %d table entries around %d: squares would not fit %d bits", len(counts), centre, Bits)
 	}
 	terms := make([]frontend.Variable, len(counts))
 	for t, m := range counts {
@@ -49,6 +50,19 @@ func SquareSum(api frontend.API, counts []frontend.Variable, centre int64) (fron
 		terms[t] = api.Mul(m, d*d)
 	}
 	return api.Add(terms[0], terms[1], terms[2:]...), nil
+}
+
+// OfValues returns the sum of the squares of the values. It costs one
+// constraint a value. That the values are short must be shown elsewhere.
+func OfValues(api frontend.API, values []frontend.Variable) (frontend.Variable, error) {
+	if len(values) < 2 {
+		return nil, fmt.Errorf("norm: %d values, want at least 2", len(values))
+	}
+	squares := make([]frontend.Variable, len(values))
+	for i, v := range values {
+		squares[i] = api.Mul(v, v)
+	}
+	return api.Add(squares[0], squares[1], squares[2:]...), nil
 }
 
 // AssertAtMost asserts total <= bound, where both are integers below 2^Bits.

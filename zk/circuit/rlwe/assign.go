@@ -28,11 +28,11 @@ type Assignment struct {
 func (s *Shape) NewAssignment() *Assignment {
 	norms, partial, total, table := 0, 0, 0, 0
 	if s.HasMessage() {
-		norms, partial, total, table = 3, norm.Masks, norm.Masks+1, 1<<s.ValueBits
+		norms, partial, total, table = 3, norm.Masks, norm.Masks+1, s.table()
 	}
 	sizes := []int{
 		2, s.Rows, s.Rows, norms,
-		s.N, s.Rows * s.N, s.Rows * s.N, s.Values(), 2 * s.Rows, partial, total,
+		s.N, s.Rows * s.N, s.Rows * s.N, s.Limbs * s.Values(), 2 * s.Rows, partial, total,
 		3, 2*s.Error + 1, 2*s.Quotient + 1, table,
 	}
 	n := 0
@@ -90,7 +90,7 @@ type Secret struct {
 	Values []int32  // at most Values() signed values; missing ones are zero
 }
 
-// Message returns the digits of the message, shifted to start at zero.
+// digits returns the digits of the message, shifted to start at zero.
 func (s *Shape) digits(values []int32) ([]uint64, error) {
 	if len(values) > s.Values() {
 		return nil, fmt.Errorf("rlwe: %d values, %s holds %d", len(values), s.Name, s.Values())
@@ -165,8 +165,12 @@ func (a *Assignment) Fill(secret *Secret, k [][]int) error {
 	}
 	hv := make([]uint64, len(a.CountV))
 	for i, d := range digits {
-		a.Digits[i].SetUint64(d)
-		hv[d]++
+		for l := range s.Limbs {
+			limb := d % uint64(len(hv))
+			d /= uint64(len(hv))
+			a.Digits[i*s.Limbs+l].SetUint64(limb)
+			hv[limb]++
+		}
 	}
 	for t := range hv {
 		a.CountV[t].SetUint64(hv[t])

@@ -49,7 +49,7 @@ type Circuit struct {
 	U        []frontend.Variable // N
 	Errors   []frontend.Variable // Rows*N
 	Quotient []frontend.Variable // Rows*N
-	Digits   []frontend.Variable // Digits*N, coefficient i's at [i*Digits, (i+1)*Digits)
+	Digits   []frontend.Variable // Limbs*Values, value i's at [i*Limbs, (i+1)*Limbs), low limb first
 	Masks    []frontend.Variable // 2 a row: h_i is published as h_i + m0 + m1*X
 	Partial  []frontend.Variable // norm.Masks coefficients of W, from X on
 	Total    []frontend.Variable // T: norm.Masks+1 coefficients
@@ -70,7 +70,7 @@ func NewCircuit(s *Shape) *Circuit {
 	}
 	if s.HasMessage() {
 		c.Norm = vars(3)
-		c.Digits, c.CountV = vars(s.Values()), vars(1<<s.ValueBits)
+		c.Digits, c.CountV = vars(s.Limbs*s.Values()), vars(s.table())
 		c.Partial, c.Total = vars(norm.Masks), vars(norm.Masks+1)
 	}
 	return c
@@ -188,7 +188,7 @@ func (c *Circuit) smallPart(api frontend.API, row int) []frontend.Variable {
 		rest := []frontend.Variable{shift}
 		if row == 0 {
 			for j, f := range scale {
-				rest = append(rest, api.Mul(c.Digits[i*s.Digits+j], f))
+				rest = append(rest, api.Mul(c.digit(api, i*s.Digits+j), f))
 			}
 		}
 		out[i] = api.Add(c.Errors[row*s.N+i], api.Mul(c.Quotient[row*s.N+i], minusQ), rest...)
@@ -199,9 +199,9 @@ func (c *Circuit) smallPart(api frontend.API, row int) []frontend.Variable {
 // bound shows the shard's part of the norm and the total (package norm).
 func (c *Circuit) bound(api frontend.API, r frontend.Variable) error {
 	s := c.shape
-	sum, err := norm.SquareSum(api, c.CountV, 1<<(s.ValueBits-1))
+	sum, err := c.squareSum(api)
 	if err != nil {
-		return fmt.Errorf("rlwe: %w", err)
+		return fmt.Errorf("rlwe: the norm: %w", err)
 	}
 	if !s.skip[CheckPartial] {
 		w := append([]frontend.Variable{sum}, c.Partial...)
@@ -214,6 +214,28 @@ func (c *Circuit) bound(api frontend.API, r frontend.Variable) error {
 		norm.AssertAtMost(api, c.Total[0], c.Norm[2])
 	}
 	return nil
+}
+
+// digit returns digit i, v + 2^(b-1), as a linear expression of its limbs.
+func (c *Circuit) digit(api frontend.API, i int) frontend.Variable {
+	if c.shape.Limbs == 1 {
+		return c.Digits[i]
+	}
+	return api.Add(c.Digits[2*i], api.Mul(c.Digits[2*i+1], c.shape.table()))
+}
+
+// squareSum returns the sum of v^2 over this shard's values.
+func (c *Circuit) squareSum(api frontend.API) (frontend.Variable, error) {
+	s := c.shape
+	half := int64(1) << (s.ValueBits - 1)
+	if s.Limbs == 1 {
+		return norm.OfHistogram(api, c.CountV, half)
+	}
+	values := make([]frontend.Variable, s.Values())
+	for i := range values {
+		values[i] = api.Sub(c.digit(api, i), half)
+	}
+	return norm.OfValues(api, values)
 }
 
 // horner evaluates the polynomial with the given coefficients, lowest first.

@@ -25,17 +25,26 @@ func TestHonestWitnessIsAccepted(t *testing.T) {
 func TestEverySecretIsCommitted(t *testing.T) {
 	in := honest(t, tiny4)
 	sys := compile(t, in.shape)
-	under := map[int]bool{}
-	for _, w := range sys.committed {
-		under[w] = true
-	}
-	public, secret := sys.R1CS.GetNbPublicVariables(), sys.R1CS.GetNbSecretVariables()
-	for w := public; w < public+secret; w++ {
-		if !under[w] {
-			t.Fatalf("secret input %d is not under the commitment", w-public)
-		}
+	if w := uncommitted(sys); len(w) > 0 {
+		t.Fatalf("%d secret inputs are not under the commitment, the first is wire %d", len(w), w[0])
 	}
 	if got := sys.R1CS.CommitmentInfo.(constraint.Groth16Commitments)[0].PublicAndCommitmentCommitted; len(got) != 2 || got[0] != 1 || got[1] != 2 {
 		t.Fatalf("the committed public inputs are wires %v, want the statement's 1 and 2", got)
 	}
+}
+
+// uncommitted lists the secret inputs that are not under the commitment.
+func uncommitted(sys *System) []int {
+	under := map[int]bool{}
+	for _, w := range sys.committed {
+		under[w] = true
+	}
+	var out []int
+	public, secret := sys.R1CS.GetNbPublicVariables(), sys.R1CS.GetNbSecretVariables()
+	for w := public; w < public+secret; w++ {
+		if !under[w] {
+			out = append(out, w)
+		}
+	}
+	return out
 }

@@ -29,6 +29,7 @@ type Shape struct {
 	Digits    int      // digits of the message in row 0; none when zero
 	SlotBits  int      // distance of two digits, in bits
 	ValueBits int      // bits of one digit
+	Limbs     int      // limbs of ValueBits/Limbs bits a digit is looked up in: 1 or 2
 	Delta     *big.Int // scale of the message
 	Error     int      // |e| <= Error
 	Quotient  int      // |k| <= Quotient
@@ -41,6 +42,7 @@ type Shape struct {
 func UpdateShape(s *he.Suite) (*Shape, error) {
 	sh := shape("update/", s, 2)
 	sh.Digits, sh.SlotBits, sh.ValueBits, sh.Delta = s.Digits(), s.SlotBits(), s.ValueBits(), s.Delta()
+	sh.Limbs = limbs(sh.Values(), sh.ValueBits)
 	return sh, sh.check()
 }
 
@@ -56,6 +58,17 @@ func shape(prefix string, s *he.Suite, rows int) *Shape {
 		Name: prefix + s.Name(), N: s.N(), Q: s.Q(), Rows: rows, Error: he.ErrorBound,
 		Quotient: quotientBound(s.N()), Cohort: s.MaxCohort(), Delta: new(big.Int),
 	}
+}
+
+// limbs decides how digits are looked up. A table of all digits costs a
+// constraint an entry and gives the norm for nothing; with few values it is
+// cheaper to split each digit in halves and to square it.
+func limbs(values, bits int) int {
+	whole, halves := values+1<<bits, 3*values+1<<(bits/2)
+	if bits%2 == 0 && halves < whole {
+		return 2
+	}
+	return 1
 }
 
 // quotientBound is the largest |k| the circuit accepts. The worst case over
@@ -74,6 +87,9 @@ func (s *Shape) HasMessage() bool { return s.Digits > 0 }
 
 // Values is the number of digits of the message.
 func (s *Shape) Values() int { return s.Digits * s.N }
+
+// table is the number of entries of the digits' table.
+func (s *Shape) table() int { return 1 << (s.ValueBits / s.Limbs) }
 
 // MaxSquareSum is the largest sum of squares one instance can hold.
 func (s *Shape) MaxSquareSum() uint64 {
@@ -99,8 +115,8 @@ func (s *Shape) check() error {
 	if !s.HasMessage() {
 		return nil
 	}
-	if s.ValueBits < 2 || s.ValueBits > 20 {
-		return refuse("a table of 2^%d digit values is not practical", s.ValueBits)
+	if s.ValueBits < 4 || s.ValueBits > 20 || s.Limbs < 1 || s.Limbs > 2 || s.ValueBits%s.Limbs != 0 {
+		return refuse("digits of %d bits in %d limbs are not provided for", s.ValueBits, s.Limbs)
 	}
 	if m := new(big.Int).Lsh(s.Delta, uint(s.Digits*s.SlotBits)); m.Cmp(s.Q) > 0 {
 		return refuse("Delta*m exceeds Q")

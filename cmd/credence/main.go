@@ -114,14 +114,33 @@ CREDENCE_DIR stands for --dir where that is missing.`)
 		return a.checkLog()
 	}
 	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newModel(a), newLedger(a), newVersion(a))
+	a.checkArguments(root)
 	return root
+}
+
+// checkArguments makes every command say what it wants when it gets too many
+// or too few arguments.
+func (a *app) checkArguments(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	if accept := cmd.Args; accept != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			a.help = cmd.CommandPath()
+			if err := accept(cmd, args); err != nil {
+				return usagef("%s: want: %s", plural(len(args), "argument"), cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.checkArguments(sub)
+	}
 }
 
 // group makes a command that only holds others. Called without one of them it
 // shows its help; with a word that is none of them it fails.
 func group(use, short, long string) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs,
+		Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs, SuggestionsMinimumDistance: 2,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()

@@ -88,7 +88,7 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		if s, ok := m.Figures.Accuracy(); ok {
 			score = fmt.Sprintf("%.1f %%", 100*s)
 		}
-		t.add(clip(string(m.Job), 14), fmt.Sprint(m.Version), fmt.Sprint(m.Round), stamp(m.OpenedAt), loss, score, m.Model.Short()[:8])
+		t.add(clip(string(m.Job), 14), fmt.Sprint(m.Version), fmt.Sprint(m.Round), stamp(m.OpenedAt), loss, score, v.ManifestID.Short()[:8])
 	}
 	switch {
 	case a.json:

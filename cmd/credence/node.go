@@ -71,7 +71,7 @@ func (a *app) join(ctx context.Context, text, dir string, o client.JoinOptions) 
 	}
 	home, err := client.Join(ctx, dir, token, o)
 	if err != nil {
-		return explain(err, dir)
+		return explain(err, "the invitation")
 	}
 	roles := home.Enrolment.Roles
 	a.result(map[string]any{"node": home.Node, "federation": home.Genesis.Federation, "genesis": home.GenesisID, "roles": roles, "suite": home.Genesis.Suite,

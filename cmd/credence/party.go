@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -26,14 +29,15 @@ func (a *app) withParty(ctx context.Context, dir string, work func(*party) error
 	}
 	home, remote, err := client.OpenParty(ctx, dir, time.Now)
 	if err != nil {
-		return explain(err, dir)
+		return explain(err, filepath.Join(dir, "node.yaml"))
 	}
 	err = work(&party{home: home, remote: remote})
-	return explain(errors.Join(err, remote.Close()), dir)
+	return explain(errors.Join(err, remote.Close()), filepath.Join(dir, "node.yaml"))
 }
 
-// explain puts a connection that failed into words. A refusal already is.
-func explain(err error, dir string) error {
+// explain puts a connection that failed into words; where says who chose the
+// address. A refusal is in words already.
+func explain(err error, where string) error {
 	if err == nil || fl.CodeOf(err) != "" {
 		return err
 	}
@@ -43,9 +47,18 @@ func explain(err error, dir string) error {
 	}
 	switch st := coded.GRPCStatus(); st.Code() {
 	case codes.Unavailable:
-		return fmt.Errorf("the aggregator cannot be reached: %s; is it running, and is the address in %s/node.yaml right?", st.Message(), dir)
+		return fmt.Errorf("the aggregator cannot be reached: %s; is it running, and is the address in %s right?", connectionError(st.Message()), where)
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("the aggregator did not answer in time: %s; try again", st.Message())
 	}
 	return err
+}
+
+// connectionError takes the wrapping off what gRPC says of a connection.
+func connectionError(message string) string {
+	message = strings.TrimPrefix(message, "connection error: desc = ")
+	if inner, err := strconv.Unquote(message); err == nil {
+		message = inner
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(message, "transport: "), "Error while dialing: ")
 }

@@ -37,7 +37,7 @@ type watcher struct {
 	every   time.Duration
 	now     func() time.Time
 	started time.Time
-	printed uint64 // versions printed
+	printed uint64    // versions printed
 	wait    string    // what the job waits for
 	since   time.Time // since when
 	told    string    // the last wait that was printed

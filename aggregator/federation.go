@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -54,6 +53,9 @@ type Options struct {
 	// StagingQuota bounds the unfinished uploads of one party, in bytes;
 	// default 4 GiB.
 	StagingQuota int64
+	// Retain is how long the ciphertexts and noise boxes of a round are kept
+	// after it is over; default 24 h.
+	Retain time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -68,7 +70,7 @@ func (o Options) withDefaults() Options {
 		zero  time.Duration
 	}{
 		{&o.CertificateLifetime, 30 * 24 * time.Hour}, {&o.JoinWindow, 15 * time.Second}, {&o.Grace, 3 * time.Second},
-		{&o.DecryptTimeout, 10 * time.Minute}, {&o.Tick, 250 * time.Millisecond},
+		{&o.DecryptTimeout, 10 * time.Minute}, {&o.Tick, 250 * time.Millisecond}, {&o.Retain, 24 * time.Hour},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.zero
@@ -88,7 +90,7 @@ type Aggregator struct {
 	store     store.Store
 	blobs     blob.Store
 	staging   blob.Staging
-	files     io.Closer
+	files     *disk.Store
 	suite     *he.Suite
 	genesis   fl.Genesis
 	genesisID fl.Digest
@@ -96,6 +98,9 @@ type Aggregator struct {
 	wake      *broadcast
 	stopping  chan struct{} // closed when Serve ends
 	log       *slog.Logger
+
+	live   liveness
+	pruned pruner
 
 	certMu sync.Mutex
 	cert   *tls.Certificate

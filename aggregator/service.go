@@ -25,7 +25,7 @@ type federationService struct {
 // the ones the caller has seen, until something happens or the time is up.
 func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*flpb.WorkResponse, error) {
 	party := caller(ctx)
-	if err := s.a.store.Seen(ctx, party.Enrolment.Node, s.a.now()); err != nil {
+	if err := s.a.seen(ctx, party.Enrolment.Node); err != nil {
 		return nil, err
 	}
 	wait := min(time.Duration(req.GetWaitMs())*time.Millisecond, maxWait)

@@ -2338,6 +2338,510 @@ func (x *Posting) GetMemo() string {
 	return ""
 }
 
+type GetCheckpointRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FromSize      int64                  `protobuf:"varint,1,opt,name=from_size,json=fromSize,proto3" json:"from_size,omitempty"` // of the checkpoint that the caller holds; 0: none
+	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`                         // of the checkpoint asked for; 0: the newest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCheckpointRequest) Reset() {
+	*x = GetCheckpointRequest{}
+	mi := &file_federation_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCheckpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCheckpointRequest) ProtoMessage() {}
+
+func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
+func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *GetCheckpointRequest) GetFromSize() int64 {
+	if x != nil {
+		return x.FromSize
+	}
+	return 0
+}
+
+func (x *GetCheckpointRequest) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type GetCheckpointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Checkpoint    []byte                 `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                            // signed note
+	Proof         [][]byte               `protobuf:"bytes,2,rep,name=proof,proto3" json:"proof,omitempty"`                                      // hashes: it extends the log of from_size entries
+	Cosigned      []byte                 `protobuf:"bytes,3,opt,name=cosigned,proto3" json:"cosigned,omitempty"`                                // signed note with cosignatures; empty: none yet
+	CosignedProof [][]byte               `protobuf:"bytes,4,rep,name=cosigned_proof,json=cosignedProof,proto3" json:"cosigned_proof,omitempty"` // hashes: the checkpoint extends the cosigned one, or the other way round
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCheckpointResponse) Reset() {
+	*x = GetCheckpointResponse{}
+	mi := &file_federation_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCheckpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCheckpointResponse) ProtoMessage() {}
+
+func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
+func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *GetCheckpointResponse) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *GetCheckpointResponse) GetProof() [][]byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *GetCheckpointResponse) GetCosigned() []byte {
+	if x != nil {
+		return x.Cosigned
+	}
+	return nil
+}
+
+func (x *GetCheckpointResponse) GetCosignedProof() [][]byte {
+	if x != nil {
+		return x.CosignedProof
+	}
+	return nil
+}
+
+type GetInclusionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          int64                  `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`      // of a checkpoint
+	Digests       [][]byte               `protobuf:"bytes,2,rep,name=digests,proto3" json:"digests,omitempty"` // of documents, at most 2000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInclusionRequest) Reset() {
+	*x = GetInclusionRequest{}
+	mi := &file_federation_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInclusionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInclusionRequest) ProtoMessage() {}
+
+func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInclusionRequest.ProtoReflect.Descriptor instead.
+func (*GetInclusionRequest) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *GetInclusionRequest) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *GetInclusionRequest) GetDigests() [][]byte {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type GetInclusionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inclusions    []*Inclusion           `protobuf:"bytes,1,rep,name=inclusions,proto3" json:"inclusions,omitempty"` // in the order of the request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInclusionResponse) Reset() {
+	*x = GetInclusionResponse{}
+	mi := &file_federation_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInclusionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInclusionResponse) ProtoMessage() {}
+
+func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInclusionResponse.ProtoReflect.Descriptor instead.
+func (*GetInclusionResponse) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *GetInclusionResponse) GetInclusions() []*Inclusion {
+	if x != nil {
+		return x.Inclusions
+	}
+	return nil
+}
+
+type Inclusion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Hashes        [][]byte               `protobuf:"bytes,2,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inclusion) Reset() {
+	*x = Inclusion{}
+	mi := &file_federation_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inclusion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inclusion) ProtoMessage() {}
+
+func (x *Inclusion) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inclusion.ProtoReflect.Descriptor instead.
+func (*Inclusion) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Inclusion) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Inclusion) GetHashes() [][]byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+type ListEntriesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          int64                  `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            int64                  `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"` // exclusive; the answer may end earlier
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEntriesRequest) Reset() {
+	*x = ListEntriesRequest{}
+	mi := &file_federation_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEntriesRequest) ProtoMessage() {}
+
+func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ListEntriesRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ListEntriesRequest) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+type ListEntriesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEntriesResponse) Reset() {
+	*x = ListEntriesResponse{}
+	mi := &file_federation_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEntriesResponse) ProtoMessage() {}
+
+func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ListEntriesResponse) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+type Entry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`   // of the document, or transaction/v1
+	Bytes         []byte                 `protobuf:"bytes,3,opt,name=bytes,proto3" json:"bytes,omitempty"` // encoded envelope, or the transaction's canonical JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Entry) Reset() {
+	*x = Entry{}
+	mi := &file_federation_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entry) ProtoMessage() {}
+
+func (x *Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entry.ProtoReflect.Descriptor instead.
+func (*Entry) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Entry) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Entry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Entry) GetBytes() []byte {
+	if x != nil {
+		return x.Bytes
+	}
+	return nil
+}
+
+type AddCosignatureRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Note          []byte                 `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddCosignatureRequest) Reset() {
+	*x = AddCosignatureRequest{}
+	mi := &file_federation_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddCosignatureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddCosignatureRequest) ProtoMessage() {}
+
+func (x *AddCosignatureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddCosignatureRequest.ProtoReflect.Descriptor instead.
+func (*AddCosignatureRequest) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *AddCosignatureRequest) GetNote() []byte {
+	if x != nil {
+		return x.Note
+	}
+	return nil
+}
+
+type AddCosignatureResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddCosignatureResponse) Reset() {
+	*x = AddCosignatureResponse{}
+	mi := &file_federation_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddCosignatureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddCosignatureResponse) ProtoMessage() {}
+
+func (x *AddCosignatureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddCosignatureResponse.ProtoReflect.Descriptor instead.
+func (*AddCosignatureResponse) Descriptor() ([]byte, []int) {
+	return file_federation_proto_rawDescGZIP(), []int{49}
+}
+
 var File_federation_proto protoreflect.FileDescriptor
 
 const file_federation_proto_rawDesc = "" +
@@ -2488,10 +2992,42 @@ const file_federation_proto_rawDesc = "" +
 	"\aPosting\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12\x12\n" +
-	"\x04memo\x18\x03 \x01(\tR\x04memo2\x8b\x01\n" +
+	"\x04memo\x18\x03 \x01(\tR\x04memo\"G\n" +
+	"\x14GetCheckpointRequest\x12\x1b\n" +
+	"\tfrom_size\x18\x01 \x01(\x03R\bfromSize\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\"\x90\x01\n" +
+	"\x15GetCheckpointResponse\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\fR\n" +
+	"checkpoint\x12\x14\n" +
+	"\x05proof\x18\x02 \x03(\fR\x05proof\x12\x1a\n" +
+	"\bcosigned\x18\x03 \x01(\fR\bcosigned\x12%\n" +
+	"\x0ecosigned_proof\x18\x04 \x03(\fR\rcosignedProof\"C\n" +
+	"\x13GetInclusionRequest\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x18\n" +
+	"\adigests\x18\x02 \x03(\fR\adigests\"N\n" +
+	"\x14GetInclusionResponse\x126\n" +
+	"\n" +
+	"inclusions\x18\x01 \x03(\v2\x16.credence.v1.InclusionR\n" +
+	"inclusions\"9\n" +
+	"\tInclusion\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x16\n" +
+	"\x06hashes\x18\x02 \x03(\fR\x06hashes\"8\n" +
+	"\x12ListEntriesRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x03R\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x03R\x02to\"C\n" +
+	"\x13ListEntriesResponse\x12,\n" +
+	"\aentries\x18\x01 \x03(\v2\x12.credence.v1.EntryR\aentries\"G\n" +
+	"\x05Entry\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\fR\x05bytes\"+\n" +
+	"\x15AddCosignatureRequest\x12\x12\n" +
+	"\x04note\x18\x01 \x01(\fR\x04note\"\x18\n" +
+	"\x16AddCosignatureResponse2\x8b\x01\n" +
 	"\tEnrolment\x12>\n" +
 	"\x05Enrol\x12\x19.credence.v1.EnrolRequest\x1a\x1a.credence.v1.EnrolResponse\x12>\n" +
-	"\x05Renew\x12\x19.credence.v1.RenewRequest\x1a\x1a.credence.v1.RenewResponse2\xdf\x06\n" +
+	"\x05Renew\x12\x19.credence.v1.RenewRequest\x1a\x1a.credence.v1.RenewResponse2\xb9\t\n" +
 	"\n" +
 	"Federation\x12;\n" +
 	"\x04Work\x12\x18.credence.v1.WorkRequest\x1a\x19.credence.v1.WorkResponse\x12A\n" +
@@ -2505,7 +3041,11 @@ const file_federation_proto_rawDesc = "" +
 	"\n" +
 	"ListModels\x12\x1e.credence.v1.ListModelsRequest\x1a\x1f.credence.v1.ListModelsResponse\x12S\n" +
 	"\fListBalances\x12 .credence.v1.ListBalancesRequest\x1a!.credence.v1.ListBalancesResponse\x12_\n" +
-	"\x10ListTransactions\x12$.credence.v1.ListTransactionsRequest\x1a%.credence.v1.ListTransactionsResponseB\x12Z\x10credence/fl/flpbb\x06proto3"
+	"\x10ListTransactions\x12$.credence.v1.ListTransactionsRequest\x1a%.credence.v1.ListTransactionsResponse\x12V\n" +
+	"\rGetCheckpoint\x12!.credence.v1.GetCheckpointRequest\x1a\".credence.v1.GetCheckpointResponse\x12S\n" +
+	"\fGetInclusion\x12 .credence.v1.GetInclusionRequest\x1a!.credence.v1.GetInclusionResponse\x12P\n" +
+	"\vListEntries\x12\x1f.credence.v1.ListEntriesRequest\x1a .credence.v1.ListEntriesResponse\x12Y\n" +
+	"\x0eAddCosignature\x12\".credence.v1.AddCosignatureRequest\x1a#.credence.v1.AddCosignatureResponseB\x12Z\x10credence/fl/flpbb\x06proto3"
 
 var (
 	file_federation_proto_rawDescOnce sync.Once
@@ -2519,7 +3059,7 @@ func file_federation_proto_rawDescGZIP() []byte {
 	return file_federation_proto_rawDescData
 }
 
-var file_federation_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_federation_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_federation_proto_goTypes = []any{
 	(*EnrolRequest)(nil),             // 0: credence.v1.EnrolRequest
 	(*EnrolResponse)(nil),            // 1: credence.v1.EnrolResponse
@@ -2561,6 +3101,16 @@ var file_federation_proto_goTypes = []any{
 	(*ListTransactionsResponse)(nil), // 37: credence.v1.ListTransactionsResponse
 	(*Transaction)(nil),              // 38: credence.v1.Transaction
 	(*Posting)(nil),                  // 39: credence.v1.Posting
+	(*GetCheckpointRequest)(nil),     // 40: credence.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),    // 41: credence.v1.GetCheckpointResponse
+	(*GetInclusionRequest)(nil),      // 42: credence.v1.GetInclusionRequest
+	(*GetInclusionResponse)(nil),     // 43: credence.v1.GetInclusionResponse
+	(*Inclusion)(nil),                // 44: credence.v1.Inclusion
+	(*ListEntriesRequest)(nil),       // 45: credence.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),      // 46: credence.v1.ListEntriesResponse
+	(*Entry)(nil),                    // 47: credence.v1.Entry
+	(*AddCosignatureRequest)(nil),    // 48: credence.v1.AddCosignatureRequest
+	(*AddCosignatureResponse)(nil),   // 49: credence.v1.AddCosignatureResponse
 }
 var file_federation_proto_depIdxs = []int32{
 	6,  // 0: credence.v1.WorkResponse.tasks:type_name -> credence.v1.Task
@@ -2577,37 +3127,47 @@ var file_federation_proto_depIdxs = []int32{
 	35, // 11: credence.v1.ListBalancesResponse.balances:type_name -> credence.v1.Balance
 	38, // 12: credence.v1.ListTransactionsResponse.transactions:type_name -> credence.v1.Transaction
 	39, // 13: credence.v1.Transaction.postings:type_name -> credence.v1.Posting
-	0,  // 14: credence.v1.Enrolment.Enrol:input_type -> credence.v1.EnrolRequest
-	2,  // 15: credence.v1.Enrolment.Renew:input_type -> credence.v1.RenewRequest
-	4,  // 16: credence.v1.Federation.Work:input_type -> credence.v1.WorkRequest
-	13, // 17: credence.v1.Federation.Submit:input_type -> credence.v1.SubmitRequest
-	15, // 18: credence.v1.Federation.UploadStatus:input_type -> credence.v1.UploadStatusRequest
-	17, // 19: credence.v1.Federation.Upload:input_type -> credence.v1.UploadRequest
-	19, // 20: credence.v1.Federation.Download:input_type -> credence.v1.DownloadRequest
-	21, // 21: credence.v1.Federation.GetDocument:input_type -> credence.v1.GetDocumentRequest
-	23, // 22: credence.v1.Federation.ListParties:input_type -> credence.v1.ListPartiesRequest
-	26, // 23: credence.v1.Federation.ListJobs:input_type -> credence.v1.ListJobsRequest
-	30, // 24: credence.v1.Federation.ListModels:input_type -> credence.v1.ListModelsRequest
-	33, // 25: credence.v1.Federation.ListBalances:input_type -> credence.v1.ListBalancesRequest
-	36, // 26: credence.v1.Federation.ListTransactions:input_type -> credence.v1.ListTransactionsRequest
-	1,  // 27: credence.v1.Enrolment.Enrol:output_type -> credence.v1.EnrolResponse
-	3,  // 28: credence.v1.Enrolment.Renew:output_type -> credence.v1.RenewResponse
-	5,  // 29: credence.v1.Federation.Work:output_type -> credence.v1.WorkResponse
-	14, // 30: credence.v1.Federation.Submit:output_type -> credence.v1.SubmitResponse
-	16, // 31: credence.v1.Federation.UploadStatus:output_type -> credence.v1.UploadStatusResponse
-	18, // 32: credence.v1.Federation.Upload:output_type -> credence.v1.UploadResponse
-	20, // 33: credence.v1.Federation.Download:output_type -> credence.v1.DownloadResponse
-	22, // 34: credence.v1.Federation.GetDocument:output_type -> credence.v1.GetDocumentResponse
-	24, // 35: credence.v1.Federation.ListParties:output_type -> credence.v1.ListPartiesResponse
-	27, // 36: credence.v1.Federation.ListJobs:output_type -> credence.v1.ListJobsResponse
-	31, // 37: credence.v1.Federation.ListModels:output_type -> credence.v1.ListModelsResponse
-	34, // 38: credence.v1.Federation.ListBalances:output_type -> credence.v1.ListBalancesResponse
-	37, // 39: credence.v1.Federation.ListTransactions:output_type -> credence.v1.ListTransactionsResponse
-	27, // [27:40] is the sub-list for method output_type
-	14, // [14:27] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	44, // 14: credence.v1.GetInclusionResponse.inclusions:type_name -> credence.v1.Inclusion
+	47, // 15: credence.v1.ListEntriesResponse.entries:type_name -> credence.v1.Entry
+	0,  // 16: credence.v1.Enrolment.Enrol:input_type -> credence.v1.EnrolRequest
+	2,  // 17: credence.v1.Enrolment.Renew:input_type -> credence.v1.RenewRequest
+	4,  // 18: credence.v1.Federation.Work:input_type -> credence.v1.WorkRequest
+	13, // 19: credence.v1.Federation.Submit:input_type -> credence.v1.SubmitRequest
+	15, // 20: credence.v1.Federation.UploadStatus:input_type -> credence.v1.UploadStatusRequest
+	17, // 21: credence.v1.Federation.Upload:input_type -> credence.v1.UploadRequest
+	19, // 22: credence.v1.Federation.Download:input_type -> credence.v1.DownloadRequest
+	21, // 23: credence.v1.Federation.GetDocument:input_type -> credence.v1.GetDocumentRequest
+	23, // 24: credence.v1.Federation.ListParties:input_type -> credence.v1.ListPartiesRequest
+	26, // 25: credence.v1.Federation.ListJobs:input_type -> credence.v1.ListJobsRequest
+	30, // 26: credence.v1.Federation.ListModels:input_type -> credence.v1.ListModelsRequest
+	33, // 27: credence.v1.Federation.ListBalances:input_type -> credence.v1.ListBalancesRequest
+	36, // 28: credence.v1.Federation.ListTransactions:input_type -> credence.v1.ListTransactionsRequest
+	40, // 29: credence.v1.Federation.GetCheckpoint:input_type -> credence.v1.GetCheckpointRequest
+	42, // 30: credence.v1.Federation.GetInclusion:input_type -> credence.v1.GetInclusionRequest
+	45, // 31: credence.v1.Federation.ListEntries:input_type -> credence.v1.ListEntriesRequest
+	48, // 32: credence.v1.Federation.AddCosignature:input_type -> credence.v1.AddCosignatureRequest
+	1,  // 33: credence.v1.Enrolment.Enrol:output_type -> credence.v1.EnrolResponse
+	3,  // 34: credence.v1.Enrolment.Renew:output_type -> credence.v1.RenewResponse
+	5,  // 35: credence.v1.Federation.Work:output_type -> credence.v1.WorkResponse
+	14, // 36: credence.v1.Federation.Submit:output_type -> credence.v1.SubmitResponse
+	16, // 37: credence.v1.Federation.UploadStatus:output_type -> credence.v1.UploadStatusResponse
+	18, // 38: credence.v1.Federation.Upload:output_type -> credence.v1.UploadResponse
+	20, // 39: credence.v1.Federation.Download:output_type -> credence.v1.DownloadResponse
+	22, // 40: credence.v1.Federation.GetDocument:output_type -> credence.v1.GetDocumentResponse
+	24, // 41: credence.v1.Federation.ListParties:output_type -> credence.v1.ListPartiesResponse
+	27, // 42: credence.v1.Federation.ListJobs:output_type -> credence.v1.ListJobsResponse
+	31, // 43: credence.v1.Federation.ListModels:output_type -> credence.v1.ListModelsResponse
+	34, // 44: credence.v1.Federation.ListBalances:output_type -> credence.v1.ListBalancesResponse
+	37, // 45: credence.v1.Federation.ListTransactions:output_type -> credence.v1.ListTransactionsResponse
+	41, // 46: credence.v1.Federation.GetCheckpoint:output_type -> credence.v1.GetCheckpointResponse
+	43, // 47: credence.v1.Federation.GetInclusion:output_type -> credence.v1.GetInclusionResponse
+	46, // 48: credence.v1.Federation.ListEntries:output_type -> credence.v1.ListEntriesResponse
+	49, // 49: credence.v1.Federation.AddCosignature:output_type -> credence.v1.AddCosignatureResponse
+	33, // [33:50] is the sub-list for method output_type
+	16, // [16:33] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_federation_proto_init() }
@@ -2629,7 +3189,7 @@ func file_federation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_federation_proto_rawDesc), len(file_federation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

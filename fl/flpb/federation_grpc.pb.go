@@ -187,6 +187,10 @@ const (
 	Federation_ListModels_FullMethodName       = "/credence.v1.Federation/ListModels"
 	Federation_ListBalances_FullMethodName     = "/credence.v1.Federation/ListBalances"
 	Federation_ListTransactions_FullMethodName = "/credence.v1.Federation/ListTransactions"
+	Federation_GetCheckpoint_FullMethodName    = "/credence.v1.Federation/GetCheckpoint"
+	Federation_GetInclusion_FullMethodName     = "/credence.v1.Federation/GetInclusion"
+	Federation_ListEntries_FullMethodName      = "/credence.v1.Federation/ListEntries"
+	Federation_AddCosignature_FullMethodName   = "/credence.v1.Federation/AddCosignature"
 )
 
 // FederationClient is the client API for Federation service.
@@ -212,6 +216,16 @@ type FederationClient interface {
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 	ListBalances(ctx context.Context, in *ListBalancesRequest, opts ...grpc.CallOption) (*ListBalancesResponse, error)
 	ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error)
+	// GetCheckpoint returns a signed checkpoint of the transparency log with a
+	// proof that it extends the caller's, and the latest checkpoint that
+	// witnesses cosigned.
+	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
+	// GetInclusion proves that documents are in the log at a checkpoint.
+	GetInclusion(ctx context.Context, in *GetInclusionRequest, opts ...grpc.CallOption) (*GetInclusionResponse, error)
+	// ListEntries returns entries of the log, as many as fit a page.
+	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
+	// AddCosignature hands in a checkpoint that the caller cosigned as a witness.
+	AddCosignature(ctx context.Context, in *AddCosignatureRequest, opts ...grpc.CallOption) (*AddCosignatureResponse, error)
 }
 
 type federationClient struct {
@@ -332,6 +346,46 @@ func (c *federationClient) ListTransactions(ctx context.Context, in *ListTransac
 	return out, nil
 }
 
+func (c *federationClient) GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCheckpointResponse)
+	err := c.cc.Invoke(ctx, Federation_GetCheckpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *federationClient) GetInclusion(ctx context.Context, in *GetInclusionRequest, opts ...grpc.CallOption) (*GetInclusionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetInclusionResponse)
+	err := c.cc.Invoke(ctx, Federation_GetInclusion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *federationClient) ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEntriesResponse)
+	err := c.cc.Invoke(ctx, Federation_ListEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *federationClient) AddCosignature(ctx context.Context, in *AddCosignatureRequest, opts ...grpc.CallOption) (*AddCosignatureResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddCosignatureResponse)
+	err := c.cc.Invoke(ctx, Federation_AddCosignature_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FederationServer is the server API for Federation service.
 // All implementations must embed UnimplementedFederationServer
 // for forward compatibility.
@@ -355,6 +409,16 @@ type FederationServer interface {
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	ListBalances(context.Context, *ListBalancesRequest) (*ListBalancesResponse, error)
 	ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error)
+	// GetCheckpoint returns a signed checkpoint of the transparency log with a
+	// proof that it extends the caller's, and the latest checkpoint that
+	// witnesses cosigned.
+	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
+	// GetInclusion proves that documents are in the log at a checkpoint.
+	GetInclusion(context.Context, *GetInclusionRequest) (*GetInclusionResponse, error)
+	// ListEntries returns entries of the log, as many as fit a page.
+	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
+	// AddCosignature hands in a checkpoint that the caller cosigned as a witness.
+	AddCosignature(context.Context, *AddCosignatureRequest) (*AddCosignatureResponse, error)
 	mustEmbedUnimplementedFederationServer()
 }
 
@@ -397,6 +461,18 @@ func (UnimplementedFederationServer) ListBalances(context.Context, *ListBalances
 }
 func (UnimplementedFederationServer) ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTransactions not implemented")
+}
+func (UnimplementedFederationServer) GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCheckpoint not implemented")
+}
+func (UnimplementedFederationServer) GetInclusion(context.Context, *GetInclusionRequest) (*GetInclusionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetInclusion not implemented")
+}
+func (UnimplementedFederationServer) ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEntries not implemented")
+}
+func (UnimplementedFederationServer) AddCosignature(context.Context, *AddCosignatureRequest) (*AddCosignatureResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddCosignature not implemented")
 }
 func (UnimplementedFederationServer) mustEmbedUnimplementedFederationServer() {}
 func (UnimplementedFederationServer) testEmbeddedByValue()                    {}
@@ -617,6 +693,78 @@ func _Federation_ListTransactions_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Federation_GetCheckpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCheckpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FederationServer).GetCheckpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Federation_GetCheckpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FederationServer).GetCheckpoint(ctx, req.(*GetCheckpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Federation_GetInclusion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetInclusionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FederationServer).GetInclusion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Federation_GetInclusion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FederationServer).GetInclusion(ctx, req.(*GetInclusionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Federation_ListEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FederationServer).ListEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Federation_ListEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FederationServer).ListEntries(ctx, req.(*ListEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Federation_AddCosignature_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddCosignatureRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FederationServer).AddCosignature(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Federation_AddCosignature_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FederationServer).AddCosignature(ctx, req.(*AddCosignatureRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Federation_ServiceDesc is the grpc.ServiceDesc for Federation service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -667,6 +815,22 @@ var Federation_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTransactions",
 			Handler:    _Federation_ListTransactions_Handler,
+		},
+		{
+			MethodName: "GetCheckpoint",
+			Handler:    _Federation_GetCheckpoint_Handler,
+		},
+		{
+			MethodName: "GetInclusion",
+			Handler:    _Federation_GetInclusion_Handler,
+		},
+		{
+			MethodName: "ListEntries",
+			Handler:    _Federation_ListEntries_Handler,
+		},
+		{
+			MethodName: "AddCosignature",
+			Handler:    _Federation_AddCosignature_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -184,3 +184,67 @@ func Witnesses(signed []byte, keys map[string]ed25519.PublicKey) ([]string, erro
 	}
 	return names, nil
 }
+
+// Cosigned verifies that a signed checkpoint carries the log's signature and
+// one witness' cosignature, and returns it with these two alone: what a log
+// keeps and shows of a witness.
+func Cosigned(signed []byte, origin string, log ed25519.PublicKey, name string, witness ed25519.PublicKey) ([]byte, Checkpoint, error) {
+	c, err := Open(signed, origin, log)
+	if err != nil {
+		return nil, Checkpoint{}, err
+	}
+	if len(witness) != ed25519.PublicKeySize {
+		return nil, Checkpoint{}, fmt.Errorf("%w: key of %s: %d bytes", ErrUnsigned, name, len(witness))
+	}
+	n, err := note.Open(signed, note.VerifierList(
+		key{name: origin, alg: algEd25519, public: log}, key{name: name, alg: algCosignature, public: witness}))
+	if err != nil {
+		return nil, Checkpoint{}, fmt.Errorf("%w: %w", ErrUnsigned, err)
+	}
+	if len(n.Sigs) != 2 {
+		return nil, Checkpoint{}, fmt.Errorf("%w: no cosignature of %s", ErrUnsigned, name)
+	}
+	n.UnverifiedSigs = nil
+	kept, err := note.Sign(n)
+	if err != nil {
+		return nil, Checkpoint{}, fmt.Errorf("keeping a cosignature: %w", err)
+	}
+	return kept, c, nil
+}
+
+// Merge puts the signatures of several copies of one checkpoint on one. The
+// signatures are not verified.
+func Merge(copies ...[]byte) ([]byte, error) {
+	var merged *note.Note
+	seen := map[note.Signature]bool{}
+	for _, signed := range copies {
+		if len(signed) > MaxNote {
+			return nil, fmt.Errorf("%w: checkpoint of %d bytes", ErrMalformed, len(signed))
+		}
+		_, err := note.Open(signed, note.VerifierList())
+		var parsed *note.UnverifiedNoteError
+		if !errors.As(err, &parsed) {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if merged == nil {
+			merged = &note.Note{Text: parsed.Note.Text}
+		}
+		if parsed.Note.Text != merged.Text {
+			return nil, fmt.Errorf("%w: two different checkpoints cannot be merged", ErrMalformed)
+		}
+		for _, s := range parsed.Note.UnverifiedSigs {
+			if !seen[s] {
+				seen[s] = true
+				merged.UnverifiedSigs = append(merged.UnverifiedSigs, s)
+			}
+		}
+	}
+	if merged == nil {
+		return nil, fmt.Errorf("%w: no checkpoint", ErrMalformed)
+	}
+	signed, err := note.Sign(merged)
+	if err != nil {
+		return nil, fmt.Errorf("merging signatures: %w", err)
+	}
+	return signed, nil
+}

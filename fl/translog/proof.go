@@ -90,3 +90,28 @@ func ProveConsistency(size, before int64, stored Hashes) ([]tlog.Hash, error) {
 	}
 	return tlog.ProveTree(size, before, stored)
 }
+
+// EncodeHashes and DecodeHashes carry a proof across the network.
+func EncodeHashes(hashes []tlog.Hash) [][]byte {
+	out := make([][]byte, len(hashes))
+	for i := range hashes {
+		out[i] = hashes[i][:]
+	}
+	return out
+}
+
+// DecodeHashes refuses more hashes than any proof has, and hashes of another
+// length.
+func DecodeHashes(raw [][]byte) ([]tlog.Hash, error) {
+	if len(raw) > maxProof {
+		return nil, fmt.Errorf("%w: proof of %d hashes: at most %d", ErrMalformed, len(raw), maxProof)
+	}
+	out := make([]tlog.Hash, len(raw))
+	for i, h := range raw {
+		if len(h) != tlog.HashSize {
+			return nil, fmt.Errorf("%w: hash of %d bytes", ErrMalformed, len(h))
+		}
+		out[i] = tlog.Hash(h)
+	}
+	return out, nil
+}

@@ -35,6 +35,8 @@ type Config struct {
 	// Data lists the data sets that jobs may be trained on. A job names the
 	// schema it needs; the first entry with that schema is used.
 	Data []DataSource `yaml:"data,omitempty"`
+	// UploadKbit limits uploads to so many kilobits a second; 0 for no limit.
+	UploadKbit int `yaml:"upload_kbit,omitempty"`
 	// Consent narrows which jobs the node takes part in.
 	Consent Consent `yaml:"consent,omitempty"`
 }
@@ -73,6 +75,9 @@ func LoadConfig(dir string) (Config, error) {
 	}
 	if c.Address == "" {
 		return Config{}, fmt.Errorf("%s: address is missing: want the aggregator's host:port", path)
+	}
+	if c.UploadKbit < 0 || c.UploadKbit > 100_000_000 {
+		return Config{}, fmt.Errorf("%s: upload_kbit is %d: want 0 (no limit) to 100000000", path, c.UploadKbit)
 	}
 	for i, d := range c.Data {
 		if d.Schema == "" || d.CSV == "" {

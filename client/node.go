@@ -141,7 +141,10 @@ func Open(dir string, o Options) (*Node, error) {
 func (n *Node) connect() (*Remote, error) {
 	r, err := Connect(n.home, n.config.Address, n.opts.Now, n.opts.DialOptions...)
 	if err == nil {
-		r.chunk = n.opts.UploadChunk
+		r.chunk, r.rate, r.log = n.opts.UploadChunk, n.config.UploadKbit*1000/8, n.log
+		if r.rate > 0 { // a chunk every second at least, so that the limit is smooth
+			r.chunk = min(r.chunk, max(r.rate, 4<<10))
+		}
 	}
 	return r, err
 }

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"credence/fl"
 	"credence/fl/flpb"
@@ -33,12 +36,32 @@ func dial(address string, authority fl.Digest, cert certificateSource, now func(
 		grpc.WithTransportCredentials(credentials.NewTLS(identity.ClientTLS(authority, cert, now))),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+		grpc.WithChainUnaryInterceptor(persist),
 	}, extra...)
 	conn, err := grpc.NewClient("passthrough:///"+address, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the aggregator at %s: %w", address, err)
 	}
 	return conn, nil
+}
+
+// persist repeats a call that the network lost, a few times and soon: work that
+// takes dozens of calls would otherwise begin anew whenever one of them is
+// lost, and on a bad link never end. Every call may be repeated: the
+// aggregator takes a document or a chunk in once. Polling for work is left to
+// Run, which paces itself.
+func persist(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	const attempts = 4
+	for attempt := 1; ; attempt++ {
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		lost := status.Code(err) == codes.Unavailable && fl.CodeOf(flpb.FromStatus(err)) == ""
+		if !lost || attempt == attempts || method == flpb.Federation_Work_FullMethodName {
+			return err
+		}
+		if pause(ctx, time.Duration(attempt*attempt)*(20*time.Millisecond+rand.N(20*time.Millisecond))) != nil {
+			return err
+		}
+	}
 }
 
 // Remote is a party's view of its aggregator: documents and blobs, verified
@@ -48,6 +71,8 @@ type Remote struct {
 	api     flpb.FederationClient
 	home    *Home
 	chunk   int
+	rate    int // upload limit in bytes a second, 0 for none
+	log     *slog.Logger
 	members map[fl.NodeID]fl.Enrolment // verified enrolments of parties
 	revoked map[fl.NodeID]time.Time
 }
@@ -58,7 +83,7 @@ func Connect(home *Home, address string, now func() time.Time, extra ...grpc.Dia
 	if err != nil {
 		return nil, err
 	}
-	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk}, nil
+	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk, log: slog.New(slog.DiscardHandler)}, nil
 }
 
 // Close closes the connection.
@@ -131,6 +156,9 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 	if offset < 0 || offset > int64(len(data)) {
 		return fmt.Errorf("the aggregator holds %d bytes of a blob of %d", offset, len(data))
 	}
+	if offset > 0 {
+		r.log.Info("resuming an upload", "blob", digest.Short(), "at", offset, "of", len(data))
+	}
 	for {
 		end := min(offset+int64(r.chunk), int64(len(data)))
 		call, cancel := context.WithTimeout(ctx, callTimeout)
@@ -138,6 +166,11 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 		cancel()
 		if err != nil {
 			return err
+		}
+		if r.rate > 0 {
+			if err := pause(ctx, time.Duration(end-offset)*time.Second/time.Duration(r.rate)); err != nil {
+				return err
+			}
 		}
 		if answer.GetComplete() {
 			return nil

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type Options struct {
 	Aggregator aggregator.Options
 	Node       client.Options // of every node; Log is given the node's name
 	Address    string         // to listen on; default 127.0.0.1:0
+	Network    *Network       // between the nodes and the aggregator; nil is a good one
 }
 
 // Federation is a running federation.
@@ -133,12 +135,24 @@ func (f *Federation) Enrol(ctx context.Context, invite aggregator.InviteOptions,
 	return home, nil
 }
 
-// Run starts an enrolled node.
-func (f *Federation) Run(ctx context.Context, node fl.NodeID) error {
+// Open opens an enrolled node without starting it.
+func (f *Federation) Open(node fl.NodeID) (*client.Node, error) {
 	opts := f.opts.Node
+	if f.opts.Network != nil {
+		opts.DialOptions = append(slices.Clone(opts.DialOptions), f.opts.Network.Dial(node))
+	}
 	n, err := client.Open(f.NodeDir(node), opts)
 	if err != nil {
-		return fmt.Errorf("%s: %w", node, err)
+		return nil, fmt.Errorf("%s: %w", node, err)
+	}
+	return n, nil
+}
+
+// Run starts an enrolled node.
+func (f *Federation) Run(ctx context.Context, node fl.NodeID) error {
+	n, err := f.Open(node)
+	if err != nil {
+		return err
 	}
 	f.nodes[node] = start(ctx, n, func(ctx context.Context) error { return errors.Join(n.Run(ctx), n.Close()) })
 	return nil

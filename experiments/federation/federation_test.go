@@ -23,7 +23,10 @@ type clinic struct {
 	nodes []fl.NodeID
 	owner *client.Remote
 	text  string // of the schema
+	dir   string
 }
+
+func (c *clinic) dataDir(node fl.NodeID) string { return filepath.Join(c.dir, "data", string(node)) }
 
 func quiet() *slog.Logger {
 	if os.Getenv("CREDENCE_TEST_LOG") == "" {
@@ -40,7 +43,7 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 		Founding: aggregator.FoundingOptions{
 			Name: "clinic", Suite: suite, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
 		},
-		Aggregator: aggregator.Options{Log: quiet(), Tick: 20 * time.Millisecond, Grace: 300 * time.Millisecond, JoinWindow: 5 * time.Second},
+		Aggregator: aggregator.Options{Log: quiet(), Tick: 50 * time.Millisecond, Grace: 300 * time.Millisecond, JoinWindow: 5 * time.Second},
 		Node:       client.Options{Log: quiet(), Wait: 2 * time.Second, AllowInsecure: true},
 	}
 	if change != nil {
@@ -50,7 +53,7 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &clinic{Federation: f, t: t, nodes: []fl.NodeID{"alpha", "beta", "gamma", "delta"}}
+	c := &clinic{Federation: f, t: t, dir: opts.Dir, nodes: []fl.NodeID{"alpha", "beta", "gamma", "delta"}}
 	t.Cleanup(func() {
 		if err := f.Stop(); err != nil {
 			t.Error(err)

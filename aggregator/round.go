@@ -499,7 +499,7 @@ func (a *Aggregator) payout(ctx context.Context, j jobState, r store.Round, stat
 
 // union merges two sets of nodes, sorted.
 func union(a, b []fl.NodeID) []fl.NodeID {
-	out := slices.Concat([]fl.NodeID{}, a, b)
+	out := append(append([]fl.NodeID{}, a...), b...) // never nil: a document says [], not null
 	slices.Sort(out)
 	return slices.Compact(out)
 }

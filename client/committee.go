@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"credence/fl"
 	"credence/fl/flpb"
@@ -24,6 +26,9 @@ func (n *Node) contribute(ctx context.Context, task *flpb.EpochTask) error {
 	}
 	if plan.Point(n.home.Node) == 0 {
 		return errors.New("this node is not in the epoch's committee")
+	}
+	if err := n.remote.RequireLogged(ctx, envelope); err != nil {
+		return fmt.Errorf("epoch %d: %w", plan.Epoch, err)
 	}
 	planID := envelope.Digest()
 	switch {
@@ -128,7 +133,7 @@ func (n *Node) fromMembers(ctx context.Context, plan fl.EpochPlan, raw [][]byte,
 		}
 		out[m] = envelope
 	}
-	return out, nil
+	return out, n.remote.RequireLogged(ctx, slices.Collect(maps.Values(out))...)
 }
 
 // takeKey completes an epoch in the key holder: it opens the boxes that the
@@ -138,6 +143,7 @@ func (n *Node) takeKey(ctx context.Context, k *epochKey) error {
 		return nil
 	}
 	reveals, boxes := map[string][]byte{}, map[string][]byte{}
+	var dealings []fl.Envelope
 	for i, m := range k.plan.Members {
 		revealEnvelope, err := n.remote.Document(ctx, k.doc.Reveals[i])
 		if err != nil {
@@ -161,9 +167,13 @@ func (n *Node) takeKey(ctx context.Context, k *epochKey) error {
 		if d.EpochPlan != k.planID || d.Node != m {
 			return fmt.Errorf("the key dealing of %s is for another epoch or member", m)
 		}
+		dealings = append(dealings, dealingEnvelope)
 		if boxes[string(m)], err = n.fetchBox(ctx, d.Boxes, 0, k.doc.Dealings[i]); err != nil {
 			return err
 		}
+	}
+	if err := n.remote.RequireLogged(ctx, dealings...); err != nil {
+		return fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
 	}
 	if _, err := n.holder.Complete(k.plan.Epoch, reveals, boxes); err != nil {
 		return fmt.Errorf("taking the key shares of epoch %d: %w", k.plan.Epoch, err)
@@ -228,6 +238,9 @@ func (n *Node) roundContext(ctx context.Context, rawPlan, rawKey []byte) (fl.Env
 	}
 	if keyEnvelope.Digest() != plan.EpochKey {
 		return fl.Envelope{}, plan, nil, errors.New("the epoch key is not the plan's")
+	}
+	if err := n.remote.RequireLogged(ctx, planEnvelope, keyEnvelope); err != nil {
+		return fl.Envelope{}, plan, nil, fmt.Errorf("round %d of job %s: %w", plan.Round, plan.Job, err)
 	}
 	k, err := n.verifyEpochKey(ctx, plan.EpochKey)
 	if err != nil {
@@ -294,6 +307,7 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 // noiseFor fetches the boxes that the seal's dealers sealed for this member,
 // by shard and dealer.
 func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, planID fl.Digest, plan fl.Plan) ([]map[string][]byte, error) {
+	var dealings []fl.Envelope
 	noise := make([]map[string][]byte, plan.Shards)
 	for shard := range noise {
 		noise[shard] = map[string][]byte{}
@@ -310,13 +324,14 @@ func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, planID fl.Digest, pla
 		if d.Plan != planID || d.Node != dealer {
 			return nil, fmt.Errorf("the noise dealing of %s is for another plan or member", dealer)
 		}
+		dealings = append(dealings, envelope)
 		for shard := range noise {
 			if noise[shard][string(dealer)], err = n.fetchBox(ctx, d.Boxes, shard, seal.Dealings[i]); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return noise, nil
+	return noise, n.remote.RequireLogged(ctx, dealings...)
 }
 
 // retire erases this member's shares of keys that no round uses any more.

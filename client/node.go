@@ -17,6 +17,7 @@ import (
 	"credence/fl"
 	"credence/fl/flpb"
 	"credence/fl/identity"
+	"credence/fl/translog"
 	"credence/he"
 	"credence/he/threshold"
 )
@@ -134,6 +135,9 @@ func Open(dir string, o Options) (*Node, error) {
 	if n.remote, err = n.connect(); err != nil {
 		return nil, errors.Join(err, holder.Close())
 	}
+	if err := n.remote.Forked(); err != nil {
+		return nil, errors.Join(err, n.remote.Close(), holder.Close())
+	}
 	n.status = Status{Node: home.Node, Federation: home.Genesis.Federation, Address: config.Address, StartedAt: fl.Instant(o.Now()), Certificate: home.CertificateEnds()}
 	return n, nil
 }
@@ -180,6 +184,9 @@ func (n *Node) Run(ctx context.Context) error {
 	var tag []byte
 	retries := map[string]*retry{}
 	for attempt := 0; ctx.Err() == nil; {
+		if err := n.remote.Forked(); err != nil {
+			return n.fail(err)
+		}
 		if err := n.keepCertificate(ctx); err != nil {
 			if terminal(err) {
 				return n.fail(err)
@@ -222,6 +229,9 @@ func (n *Node) Run(ctx context.Context) error {
 // instead of Run.
 func (n *Node) Pass(ctx context.Context) (tasks int, err error) {
 	if err := n.keepCertificate(ctx); err != nil {
+		return 0, n.fail(err)
+	}
+	if err := n.remote.Forked(); err != nil {
 		return 0, n.fail(err)
 	}
 	offered, _, err := n.ask(ctx, nil)
@@ -360,7 +370,7 @@ func (n *Node) keepCertificate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fresh.members, fresh.revoked = n.remote.members, n.remote.revoked
+	fresh.members, fresh.revoked, fresh.logbook = n.remote.members, n.remote.revoked, n.remote.logbook
 	old := n.remote
 	n.remote = fresh
 	return old.Close()
@@ -369,7 +379,7 @@ func (n *Node) keepCertificate(ctx context.Context) error {
 // terminal reports whether going on makes no sense.
 func terminal(err error) bool {
 	code := fl.CodeOf(err)
-	return code == fl.CodeRevoked
+	return code == fl.CodeRevoked || errors.Is(err, translog.ErrFork)
 }
 
 func (n *Node) fail(err error) error {

@@ -73,6 +73,7 @@ type Remote struct {
 	chunk   int
 	rate    int // upload limit in bytes a second, 0 for none
 	log     *slog.Logger
+	logbook *logbook
 	members map[fl.NodeID]fl.Enrolment // verified enrolments of parties
 	revoked map[fl.NodeID]time.Time
 }
@@ -83,7 +84,7 @@ func Connect(home *Home, address string, now func() time.Time, extra ...grpc.Dia
 	if err != nil {
 		return nil, err
 	}
-	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk, log: slog.New(slog.DiscardHandler)}, nil
+	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk, logbook: newLogbook(home, now), log: slog.New(slog.DiscardHandler)}, nil
 }
 
 // Close closes the connection.

@@ -45,6 +45,9 @@ func (n *Node) openJob(ctx context.Context, raw []byte) (*work, error) {
 	case w.spec.Owner != envelope.Signer || !owner.Has(fl.RoleOwner) || revoked:
 		return nil, fmt.Errorf("the job is signed by %s, who may not submit it", envelope.Signer)
 	}
+	if err := n.remote.RequireLogged(ctx, envelope); err != nil {
+		return nil, fmt.Errorf("job %s: %w", w.spec.Job, err)
+	}
 	if err := n.config.Consent.allows(w.spec); err != nil {
 		return nil, &declineError{err}
 	}

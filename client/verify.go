@@ -47,6 +47,7 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 	if len(k.doc.SealKeys) != len(members) || k.doc.Epoch != k.plan.Epoch {
 		return nil, errors.New("the epoch key does not belong to its plan")
 	}
+	logged := []fl.Envelope{envelope, planEnvelope}
 	sealKeys := map[fl.NodeID]fl.Envelope{}
 	commitments, reveals := map[string][32]byte{}, map[string][]byte{}
 	for i, m := range members {
@@ -68,10 +69,14 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 		if c.EpochPlan != k.planID || r.EpochPlan != k.planID || c.Node != m || r.Node != m {
 			return nil, fmt.Errorf("a key document of %s is for another epoch or member", m)
 		}
+		logged = append(logged, signed[:]...)
 		sealKeys[m], commitments[string(m)] = signed[0], c.Commitment
 		if reveals[string(m)], err = n.remote.Fetch(ctx, r.Reveal, k.doc.Reveals[i]); err != nil {
 			return nil, err
 		}
+	}
+	if err := n.remote.RequireLogged(ctx, logged...); err != nil {
+		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
 	}
 	if k.epoch, err = threshold.EpochFromDocuments(planEnvelope, sealKeys); err != nil {
 		return nil, err
@@ -161,11 +166,13 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 	}
 	byShard := make([][]fl.NodeID, plan.Shards)
 	ciphertexts := map[fl.Digest]bool{}
+	logged := []fl.Envelope{sealEnvelope}
 	for i, client := range seal.Clients {
-		header, err := n.verifyHeader(ctx, seal.Headers[i], client, planID, plan)
+		header, signed, err := n.verifyHeader(ctx, seal.Headers[i], client, planID, plan)
 		if err != nil {
 			return seal, fmt.Errorf("the sealed update of %s: %w", client, err)
 		}
+		logged = append(logged, signed)
 		for _, c := range header.Ciphertexts {
 			if ciphertexts[c.Digest] {
 				return seal, fmt.Errorf("the sealed update of %s: its ciphertext of shard %d is in the seal twice", client, c.Shard)
@@ -195,36 +202,36 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 			return seal, fmt.Errorf("the seal uses noise of %s, which is not in the committee", dealer)
 		}
 	}
-	return seal, nil
+	return seal, n.remote.RequireLogged(ctx, logged...)
 }
 
-func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.NodeID, planID fl.Digest, plan fl.Plan) (fl.UpdateHeader, error) {
+func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.NodeID, planID fl.Digest, plan fl.Plan) (fl.UpdateHeader, fl.Envelope, error) {
 	var h fl.UpdateHeader
 	envelope, err := n.remote.Document(ctx, digest)
 	if err != nil {
-		return h, err
+		return h, envelope, err
 	}
 	if err := n.openMembers(ctx, envelope, client, &h); err != nil {
-		return h, err
+		return h, envelope, err
 	}
 	enrolment, revoked, err := n.remote.Member(ctx, client)
 	if err != nil {
-		return h, err
+		return h, envelope, err
 	}
 	assigned, in := plan.Assigned(client)
 	switch {
 	case !in:
-		return h, errors.New("the plan does not name it")
+		return h, envelope, errors.New("the plan does not name it")
 	case revoked:
-		return h, errors.New("its membership was revoked")
+		return h, envelope, errors.New("its membership was revoked")
 	case enrolment.EnrolledAt.After(plan.OpenedAt):
-		return h, errors.New("it was enrolled after the plan")
+		return h, envelope, errors.New("it was enrolled after the plan")
 	case h.Node != client || h.Plan != planID || h.EpochKey != plan.EpochKey || h.Genesis != plan.Genesis || h.Job != plan.Job || h.Round != plan.Round:
-		return h, errors.New("it is for another plan, round or epoch")
+		return h, envelope, errors.New("it is for another plan, round or epoch")
 	case h.ProofLevel != plan.ProofLevel:
-		return h, fmt.Errorf("proof level %s: the plan asks for %s", h.ProofLevel, plan.ProofLevel)
+		return h, envelope, fmt.Errorf("proof level %s: the plan asks for %s", h.ProofLevel, plan.ProofLevel)
 	case !slices.EqualFunc(h.Ciphertexts, assigned.Shards, func(c fl.ShardCiphertext, s int) bool { return c.Shard == s }):
-		return h, errors.New("it does not hold exactly the assigned shards")
+		return h, envelope, errors.New("it does not hold exactly the assigned shards")
 	}
-	return h, nil
+	return h, envelope, nil
 }

@@ -15,7 +15,9 @@ import (
 
 // app is what every command shares: where output goes and how it looks.
 type app struct {
+	in        io.Reader
 	out, err  io.Writer
+	terminal  bool // out is a terminal that can redraw a line
 	json      bool
 	logFormat string
 	logLevel  string
@@ -27,8 +29,9 @@ type app struct {
 	live      string // what stands on the live line
 }
 
-func newApp(out, err io.Writer) *app {
-	return &app{out: out, err: err, help: "credence", style: style{on: isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}}
+func newApp(in io.Reader, out, err io.Writer) *app {
+	terminal := isTerminal(out) && os.Getenv("TERM") != "dumb"
+	return &app{in: in, out: out, err: err, help: "credence", terminal: terminal, style: style{on: terminal && os.Getenv("NO_COLOR") == ""}}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -71,7 +74,7 @@ func (a *app) printf(format string, args ...any) { a.write(fmt.Sprintf(format, a
 
 // progress replaces the live line, on a terminal only. text must fit 79 columns.
 func (a *app) progress(text string) {
-	if a.json || !isTerminal(a.out) || text == a.live {
+	if a.json || !a.terminal || text == a.live {
 		return
 	}
 	a.write("")

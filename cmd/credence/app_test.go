@@ -5,13 +5,17 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 )
 
 func TestTable(t *testing.T) {
 	var out bytes.Buffer
-	a := newApp(&out, &out)
+	a := newApp(nil, &out, &out)
 	a.table(" ", table{head: []string{"Näme", ">N", ""}, rows: [][]string{{"a", "10", "x"}, {"ünïcode", "7", ""}}})
 	want := " Näme      N\n a        10  x\n ünïcode   7\n"
 	if out.String() != want {
@@ -24,8 +28,33 @@ type broken struct{}
 func (broken) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
 func TestFailureToWriteIsAnError(t *testing.T) {
-	if code := run([]string{"version"}, broken{}, &bytes.Buffer{}); code != exitFailed {
+	if code := run([]string{"version"}, nil, broken{}, &bytes.Buffer{}); code != exitFailed {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestHelp keeps every command explained, with an example, within 80 columns.
+func TestHelp(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Short == "" || cmd.Long == "" || !cmd.HasSubCommands() && cmd.Example == "" {
+			t.Errorf("%s: no short help, no long help or no example", cmd.CommandPath())
+		}
+		for _, line := range strings.Split(cmd.Long+"\n"+cmd.Example+"\n"+cmd.UsageString(), "\n") {
+			if utf8.RuneCountInString(line) > 80 {
+				t.Errorf("%s: %d columns: %s", cmd.CommandPath(), utf8.RuneCountInString(line), line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	var out bytes.Buffer
+	walk(newRoot(newApp(nil, &out, &out)))
+	for line := range strings.Lines(jobExample) {
+		if utf8.RuneCountInString(line) > 81 {
+			t.Errorf("job example: %s", line)
+		}
 	}
 }
 

@@ -43,12 +43,12 @@ folder again.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that\nis taken, a numbered one beside it)")
+	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that is taken, a numbered one beside it)")
 	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds")
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
 	f.Uint64Var(&o.seed, "seed", 2, "seed of the division of the data")
-	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that\nis taken, any free port)")
+	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that is taken, any free port)")
 	return cmd
 }
 

@@ -67,7 +67,7 @@ func newEpochRotate(a *app) *cobra.Command {
 						return err
 					}
 					if len(epochs) == 0 {
-						return errors.New("there is no epoch yet; open the first one: credence federation epoch open --members ...")
+						return errors.New("there is no epoch yet; credence federation epoch open makes the first one")
 					}
 					committee = epochs[len(epochs)-1].Members
 				}

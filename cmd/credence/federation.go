@@ -26,7 +26,7 @@ func newInit(a *app) *cobra.Command {
 		Use: "init", Short: "Found a federation", Args: cobra.NoArgs,
 		Long: `Makes the aggregator's keys and certificate authority and signs the genesis.
 What is chosen here is fixed for the life of the federation.`,
-		Example: "  credence federation init --dir aggregator --name clinics --members 5 --threshold 3",
+		Example: "  credence federation init --dir aggregator --name clinics --members 5",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needDir(dir); err != nil {
 				return err

@@ -24,15 +24,15 @@ const (
 	exitInterrupted = 130
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run executes one command and returns its exit code. The first interrupt asks
 // it to finish, the second one kills the process.
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	a := newApp(stdout, stderr)
+	a := newApp(stdin, stdout, stderr)
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -72,6 +72,7 @@ func exitCode(ctx context.Context, err error, started bool) int {
 
 // complain tells what went wrong, in words and with what to do next.
 func (a *app) complain(err error, code int) {
+	a.progress("")
 	message := strings.TrimRight(err.Error(), "\n")
 	switch code {
 	case exitInterrupted:
@@ -96,11 +97,13 @@ CREDENCE_DIR stands for --dir where that is missing.`)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.SetUsageTemplate(strings.NewReplacer("FlagUsages ", "FlagUsagesWrapped 80 ",
+		`Use "{{.CommandPath}} [command] --help" for more information about a command.`, `More: {{.CommandPath}} [command] --help`).Replace(root.UsageTemplate()))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.BoolVar(&a.json, "json", false, "print results as JSON, streams as JSON lines")
 	flags.StringVar(&a.logFormat, "log-format", "text", "format of the log: text or json")
-	flags.StringVar(&a.logLevel, "log-level", "", "least level to log: debug, info, warn or error\n(default: info for services, warn otherwise)")
+	flags.StringVar(&a.logLevel, "log-level", "", "least level to log: debug, info, warn or error (default: info for services, warn otherwise)")
 	flags.BoolVar(&a.insecure, "insecure-suite-for-tests", false, "accept suites that protect nothing")
 	if err := flags.MarkHidden("insecure-suite-for-tests"); err != nil {
 		panic(err) // the flag is defined two lines above
@@ -121,7 +124,6 @@ CREDENCE_DIR stands for --dir where that is missing.`)
 // checkArguments makes every command say what it wants when it gets too many
 // or too few arguments.
 func (a *app) checkArguments(cmd *cobra.Command) {
-	cmd.DisableFlagsInUseLine = true
 	if accept := cmd.Args; accept != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			a.help = cmd.CommandPath()
@@ -140,7 +142,8 @@ func (a *app) checkArguments(cmd *cobra.Command) {
 // shows its help; with a word that is none of them it fails.
 func group(use, short, long string) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs, SuggestionsMinimumDistance: 2,
+		Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs,
+		SuggestionsMinimumDistance: 2, DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()

@@ -128,7 +128,7 @@ func newModelExport(a *app) *cobra.Command {
 	var version uint64
 	cmd := &cobra.Command{
 		Use: "export JOB --format onnx -o FILE", Short: "Download a published model in another format", Args: cobra.ExactArgs(1),
-		Long:    "Like pull, as ONNX or safetensors. Where it comes from is in the file's metadata.",
+		Long:    "Like pull, as ONNX or safetensors. The file's metadata say where it comes from.",
 		Example: "  credence model export screening --format onnx -o model.onnx --dir lab",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -28,7 +29,8 @@ func newJoin(a *app) *cobra.Command {
 		Use: "join TOKEN --dir DIR", Short: "Join a federation with an invitation", Args: cobra.ExactArgs(1),
 		Long: `Makes this party's keys in a new folder and trades the invitation for a
 certificate. The private keys never leave the folder. It may be repeated after
-a lost connection. Owners and observers join in the same way.`,
+a lost connection. Owners and observers join in the same way. With - in place
+of the invitation it is read from standard input: no process list shows it.`,
 		Example: "  credence node join TOKEN --dir st-alba --data data.csv --schema schema.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needDir(dir); err != nil {
@@ -58,7 +60,17 @@ a lost connection. Owners and observers join in the same way.`,
 	return cmd
 }
 
+// maxToken bounds an invitation; real ones have some 400 characters.
+const maxToken = 1 << 16
+
 func (a *app) join(ctx context.Context, text, dir string, o client.JoinOptions) error {
+	if text == "-" {
+		raw, err := io.ReadAll(io.LimitReader(a.in, maxToken))
+		if err != nil {
+			return fmt.Errorf("reading the invitation: %w", err)
+		}
+		text = string(raw)
+	}
 	token, err := identity.ParseToken(text)
 	if err != nil {
 		return usageError{err}

@@ -37,6 +37,7 @@ type watcher struct {
 	every   time.Duration
 	now     func() time.Time
 	started time.Time
+	base    int       // versions that were there at the start
 	printed uint64    // versions printed
 	wait    string    // what the job waits for
 	since   time.Time // since when
@@ -46,11 +47,14 @@ type watcher struct {
 
 // watch follows the job until it is over and returns how it ended.
 func (w *watcher) watch(ctx context.Context) (client.JobView, error) {
-	w.started = w.now()
+	w.started, w.base = w.now(), -1
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
 	for failures := 0; ; {
 		view, err := w.remote.Job(ctx, w.job)
+		if w.base < 0 && err == nil {
+			w.base = int(view.GetVersion())
+		}
 		if err == nil && view.GetVersion() > w.printed {
 			err = w.printRounds(ctx, view)
 		}
@@ -148,11 +152,11 @@ func (w *watcher) report(view client.JobView) {
 	}
 	done, all := int(view.GetVersion()), view.Spec.Rounds
 	eta := ""
-	if elapsed := w.now().Sub(w.started); done > 0 && done < all {
-		eta = fmt.Sprintf("  %s left", (elapsed / time.Duration(done) * time.Duration(all-done)).Round(time.Second))
+	if elapsed := w.now().Sub(w.started); done > w.base && done < all {
+		eta = fmt.Sprintf("  %s left", (elapsed / time.Duration(done-w.base) * time.Duration(all-done)).Round(time.Second))
 	}
 	a.progress(clip(fmt.Sprintf("%s round %d  %s%s", bar(done, all, 12), r.GetNumber(), stage, eta), 78))
-	if isTerminal(a.out) {
+	if a.terminal {
 		return
 	}
 	// A log gets a line for what lasts, not for every phase.

@@ -146,8 +146,8 @@ func (n *Node) connect() (*Remote, error) {
 	r, err := Connect(n.home, n.config.Address, n.opts.Now, n.opts.DialOptions...)
 	if err == nil {
 		r.chunk, r.rate, r.log = n.opts.UploadChunk, n.config.UploadKbit*1000/8, n.log
-		if r.rate > 0 { // a chunk every second at least, so that the limit is smooth
-			r.chunk = min(r.chunk, max(r.rate, 4<<10))
+		if r.rate > 0 { // many chunks a second, so that the limit is smooth
+			r.chunk = min(r.chunk, max(r.rate/16, 4<<10))
 		}
 	}
 	return r, err

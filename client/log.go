@@ -77,23 +77,23 @@ func (r *Remote) CompareCheckpoint(ctx context.Context, others []byte) (Checkpoi
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	proof, err := r.consistency(ctx, other, own.Checkpoint)
+	proof, err := consistency(ctx, r.api, other, own.Checkpoint)
 	if err != nil {
 		return Checkpoint{}, err
 	}
 	// A log that is shorter than what another was shown has been shrunk, or
 	// is another one.
-	return own, b.compare(other, others, own.Checkpoint, own.Note, proof)
+	return own, b.compare(ctx, r.api, other, others, own.Checkpoint, own.Note, proof)
 }
 
 // consistency fetches a proof that a checkpoint extends an earlier one.
-func (r *Remote) consistency(ctx context.Context, before, after translog.Checkpoint) ([][]byte, error) {
+func consistency(ctx context.Context, api flpb.FederationClient, before, after translog.Checkpoint) ([][]byte, error) {
 	if before.Size >= after.Size || before.Size == 0 {
 		return nil, nil // it takes none, or there is none
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := r.api.GetCheckpoint(ctx, &flpb.GetCheckpointRequest{FromSize: before.Size, Size: after.Size})
+	answer, err := api.GetCheckpoint(ctx, &flpb.GetCheckpointRequest{FromSize: before.Size, Size: after.Size})
 	if err != nil {
 		return nil, fmt.Errorf("fetching a proof of consistency: %w", flpb.FromStatus(err))
 	}
@@ -211,11 +211,11 @@ func (r *Remote) Witness(ctx context.Context, now func() time.Time) (Checkpoint,
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	proof, err := r.consistency(ctx, last, c.Checkpoint)
+	proof, err := consistency(ctx, r.api, last, c.Checkpoint)
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	if err := b.compare(last, lastNote, c.Checkpoint, c.Note, proof); err != nil {
+	if err := b.compare(ctx, r.api, last, lastNote, c.Checkpoint, c.Note, proof); err != nil {
 		return Checkpoint{}, err
 	}
 	if c.Size != last.Size {

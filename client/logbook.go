@@ -135,17 +135,27 @@ func (b *logbook) held(name string) (translog.Checkpoint, []byte, error) {
 }
 
 // compare checks that one of two signed checkpoints extends the other, by a
-// proof, and keeps both as evidence when not.
-func (b *logbook) compare(held translog.Checkpoint, heldNote []byte, shown translog.Checkpoint, shownNote []byte, raw [][]byte) error {
-	proof, err := translog.DecodeHashes(raw)
-	if err != nil {
-		return fmt.Errorf("the proof that the log of %d entries is the one of %d: %w", shown.Size, held.Size, err)
+// proof, and keeps both as evidence when not. What is kept stands for ever, so
+// a proof that is wrong is asked for again first: one that was damaged on the
+// way accuses nobody.
+func (b *logbook) compare(ctx context.Context, api flpb.FederationClient, held translog.Checkpoint, heldNote []byte, shown translog.Checkpoint, shownNote []byte, raw [][]byte) error {
+	const answers = 3
+	for asked := 1; ; asked++ {
+		proof, err := translog.DecodeHashes(raw)
+		if err != nil {
+			return fmt.Errorf("the proof that the log of %d entries is the one of %d: %w", shown.Size, held.Size, err)
+		}
+		err = translog.CheckConsistency(held, shown, proof)
+		switch {
+		case !errors.Is(err, translog.ErrFork):
+			return err
+		case held.Size >= shown.Size || asked == answers: // no proof can help, or none did
+			return b.accuse(err, heldNote, shownNote)
+		}
+		if raw, err = consistency(ctx, api, held, shown); err != nil {
+			return err
+		}
 	}
-	err = translog.CheckConsistency(held, shown, proof)
-	if errors.Is(err, translog.ErrFork) {
-		return b.accuse(err, heldNote, shownNote)
-	}
-	return err
 }
 
 // advance fetches the newest checkpoint, verifies that it extends the held one,
@@ -170,7 +180,7 @@ func (b *logbook) advance(ctx context.Context, api flpb.FederationClient) (trans
 	if err != nil {
 		return none, nil, fmt.Errorf("the aggregator's checkpoint: %w", err)
 	}
-	if err := b.compare(before, beforeNote, c, signed, answer.GetProof()); err != nil {
+	if err := b.compare(ctx, api, before, beforeNote, c, signed, answer.GetProof()); err != nil {
 		return none, nil, err
 	}
 	if !bytes.Equal(signed, beforeNote) {
@@ -178,12 +188,12 @@ func (b *logbook) advance(ctx context.Context, api flpb.FederationClient) (trans
 			return none, nil, fmt.Errorf("keeping the checkpoint: %w", err)
 		}
 	}
-	return c, signed, b.heedWitnesses(c, signed, answer)
+	return c, signed, b.heedWitnesses(ctx, api, c, signed, answer)
 }
 
 // heedWitnesses checks that the checkpoint that witnesses cosigned is of the
 // same log: what one witness saw, every party is held to.
-func (b *logbook) heedWitnesses(c translog.Checkpoint, signed []byte, answer *flpb.GetCheckpointResponse) error {
+func (b *logbook) heedWitnesses(ctx context.Context, api flpb.FederationClient, c translog.Checkpoint, signed []byte, answer *flpb.GetCheckpointResponse) error {
 	note := answer.GetCosigned()
 	if len(note) == 0 || bytes.Equal(note, b.cosigned) {
 		return nil
@@ -193,9 +203,9 @@ func (b *logbook) heedWitnesses(c translog.Checkpoint, signed []byte, answer *fl
 		return fmt.Errorf("the cosigned checkpoint: %w", err)
 	}
 	if cosigned.Size <= c.Size {
-		err = b.compare(cosigned, note, c, signed, answer.GetCosignedProof())
+		err = b.compare(ctx, api, cosigned, note, c, signed, answer.GetCosignedProof())
 	} else { // it was cosigned a moment after the other was signed
-		err = b.compare(c, signed, cosigned, note, answer.GetCosignedProof())
+		err = b.compare(ctx, api, c, signed, cosigned, note, answer.GetCosignedProof())
 	}
 	if err == nil {
 		b.cosigned = note

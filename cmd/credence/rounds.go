@@ -88,7 +88,7 @@ func (w *watcher) printRounds(ctx context.Context, view client.JobView) error {
 	}
 	for _, v := range versions {
 		m := v.Manifest
-		if m.Version <= w.printed {
+		if m.Job != w.job || m.Version <= w.printed {
 			continue
 		}
 		rec, err := w.remote.RoundRecord(ctx, v)

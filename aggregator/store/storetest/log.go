@@ -278,3 +278,17 @@ func testPruned(t *testing.T, open Open) {
 		equal(t, kept(), []uint64(nil))
 	}
 }
+
+// FillLog stores n documents in one step of a round and returns their digests.
+func FillLog(t testing.TB, s store.Store, n int) (digests []fl.Digest) {
+	t.Helper()
+	spec := submit(t, s, "large", 10)
+	must(t, s.OpenRound(t.Context(), plan(spec, "large", 1, 1), "open", nil))
+	step := store.RoundStep{Job: "large", Round: 1, From: 1, Phase: "open"}
+	for i := range n {
+		doc := updateHeader("large", 1, fl.NodeID(fmt.Sprintf("n%d", i)))
+		step.Documents, digests = append(step.Documents, doc), append(digests, doc.Digest())
+	}
+	must(t, s.StepRound(t.Context(), step))
+	return digests
+}

@@ -116,7 +116,7 @@ CREDENCE_DIR stands for --dir where that is missing.`)
 		a.started, a.help = true, cmd.CommandPath()
 		return a.checkLog()
 	}
-	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newModel(a), newLedger(a), newVersion(a))
+	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newModel(a), newLedger(a), newLog(a), newWitness(a), newVersion(a))
 	a.checkArguments(root)
 	return root
 }

@@ -25,8 +25,15 @@ func samples() []Document {
 		&SealKey{Genesis: g, EpochPlan: plan, Node: "north", Key: k32},
 		&KeyCommitment{Genesis: g, EpochPlan: plan, Node: "north", Commitment: testDigest("c")},
 		&KeyReveal{Genesis: g, EpochPlan: plan, Node: "north", Reveal: testDigest("r")},
-		&KeyDealing{Genesis: g, EpochPlan: plan, Node: "north", Boxes: []Box{{"north", 0, testDigest("b1")}, {"south", 0, testDigest("b2")}}},
-		&EpochKey{Genesis: g, EpochPlan: plan, Epoch: 1, SealKeys: []Digest{g, plan}, Commitments: []Digest{g, plan}, Reveals: []Digest{g, plan}, Dealings: []Digest{g, plan}, PublicKey: key, ClosedAt: at},
+		&KeyDealing{Genesis: g, EpochPlan: plan, Node: "north", Boxes: []Box{{"north", 0, testDigest("b1"), testDigest("k"), []byte{1}}, {"south", 0, testDigest("b2"), testDigest("k"), []byte{1}}}},
+		&EpochKey{Genesis: g, EpochPlan: plan, Epoch: 1, SealKeys: []Digest{g, plan}, Commitments: []Digest{g, plan}, Reveals: []Digest{g, plan}, Dealings: []Digest{g, plan},
+			Acceptances: []Digest{g, plan}, TestNoise: []Digest{g, plan}, TestShares: []Digest{g, plan}, PublicKey: key, ClosedAt: at},
+		&KeyAcceptance{Genesis: g, EpochPlan: plan, Node: "north", Dealings: []Digest{g, key}},
+		&TestNoise{Genesis: g, EpochPlan: plan, Node: "north", Stage: StageTest, Boxes: []Box{{"north", 0, testDigest("b1"), testDigest("k"), []byte{1}}}},
+		&TestShare{Genesis: g, EpochPlan: plan, Node: "north", Stage: StageTest, Noise: []Digest{g, key}, Shares: []ShareRef{{0, g}}},
+		&Complaint{Genesis: g, EpochPlan: plan, Node: "north", Stage: StageRound, Plan: key, Charges: []Charge{{"south", g, 0, k32}, {"north", g, 1, nil}}},
+		&ComplaintAnswer{Genesis: g, EpochPlan: plan, Node: "north", Stage: StageRound, Plan: key, Complaint: key, Receiver: "south", Keys: []AnsweredKey{{0, k32}, {1, k32}}},
+		&Verdict{Genesis: g, EpochPlan: plan, Guilty: "south", Ground: GroundDealing, Evidence: []Digest{key}, Reason: "a box", At: at},
 		&JobSpec{Genesis: g, Job: "job", Owner: "north", Schema: testDigest("schema"), SchemaText: "schema", Model: json.RawMessage(`{"a":1}`), Training: json.RawMessage(`{"b":2}`),
 			Parameters: 10, InitialModel: testDigest("m"), Strategy: StrategySpec{FedAvg, 1, WeightUniform}, Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2,
 			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
@@ -34,7 +41,7 @@ func samples() []Document {
 		&JobCancel{Genesis: g, JobSpec: plan, Job: "job", Owner: "north", Reason: "done"},
 		&Plan{Genesis: g, JobSpec: plan, Job: "job", Round: 1, EpochKey: key, Epoch: 1, BaseModel: testDigest("m"), Slots: 20, Shards: 2,
 			Cohort: []Assignment{{"north", []int{0, 1}, 5}, {"south", []int{1}, 3}}, WeightUnit: 5, MinCohort: 2, Clip: Clip{Value: 0.5}, ValueBits: 14, ProofLevel: ProofNone, Seed: 1, OpenedAt: at, Deadline: later},
-		&NoiseDealing{Genesis: g, Plan: plan, Job: "job", Round: 1, Node: "north", Boxes: []Box{{"north", 0, testDigest("b1")}, {"north", 1, testDigest("b2")}}},
+		&NoiseDealing{Genesis: g, Plan: plan, Job: "job", Round: 1, Node: "north", Boxes: []Box{{"north", 0, testDigest("b1"), testDigest("k"), []byte{1}}, {"north", 1, testDigest("b2"), testDigest("k"), []byte{1}}}},
 		&UpdateHeader{Genesis: g, Plan: plan, EpochKey: key, Job: "job", Round: 1, Node: "north", Ciphertexts: []ShardCiphertext{{0, testDigest("c0")}, {2, testDigest("c2")}}, Steps: 10, ProofLevel: ProofNone},
 		&Receipt{Genesis: g, Subject: plan, Of: "update-header/v1", Node: "north", AcceptedAt: at},
 		&Seal{Genesis: g, Plan: plan, Job: "job", Round: 1, Headers: []Digest{g, key}, Clients: []NodeID{"north", "south"}, Dealers: []NodeID{"south", "north"}, Dealings: []Digest{g, key},
@@ -162,6 +169,9 @@ func TestEpochDocumentsRefuse(t *testing.T) {
 		"no boxes":       func(d *KeyDealing) { d.Boxes = nil },
 		"box twice":      func(d *KeyDealing) { d.Boxes[1].Receiver = "north" },
 		"empty box":      func(d *KeyDealing) { d.Boxes[1].Digest = Digest{} },
+		"no commitment":  func(d *KeyDealing) { d.Boxes[1].Commitment = Digest{} },
+		"no check":       func(d *KeyDealing) { d.Boxes[1].Check = nil },
+		"long check":     func(d *KeyDealing) { d.Boxes[1].Check = make([]byte, MaxCheck+1) },
 		"negative shard": func(d *KeyDealing) { d.Boxes[1].Shard = -1 },
 		"odd receiver":   func(d *KeyDealing) { d.Boxes[1].Receiver = "" },
 	})
@@ -202,6 +212,52 @@ func TestJobDocumentsRefuse(t *testing.T) {
 	refusals(t, map[string]func(*JobJoin){
 		"no samples":       func(j *JobJoin) { j.Samples = 0 },
 		"too many samples": func(j *JobJoin) { j.Samples = MaxSamples + 1 },
+	})
+}
+
+func TestComplaintsRefuse(t *testing.T) {
+	refusals(t, map[string]func(*KeyAcceptance){
+		"nothing":       func(a *KeyAcceptance) { a.Dealings = nil },
+		"empty dealing": func(a *KeyAcceptance) { a.Dealings[1] = Digest{} },
+	})
+	refusals(t, map[string]func(*TestNoise){
+		"stage":    func(n *TestNoise) { n.Stage = StageKey },
+		"no boxes": func(n *TestNoise) { n.Boxes = nil },
+	})
+	refusals(t, map[string]func(*TestShare){
+		"stage":    func(s *TestShare) { s.Stage = "" },
+		"of trial": func(s *TestShare) { s.Stage = StageTrial },
+		"empty":    func(s *TestShare) { s.Shares = nil },
+		"no share": func(s *TestShare) { s.Shares[0].Digest = Digest{} },
+		"no noise": func(s *TestShare) { s.Noise = nil },
+	})
+	refusals(t, map[string]func(*Complaint){
+		"nobody charged":  func(c *Complaint) { c.Charges = nil },
+		"stage":           func(c *Complaint) { c.Stage = "x" },
+		"plan elsewhere":  func(c *Complaint) { c.Stage = StageKey },
+		"mixed":           func(c *Complaint) { c.Charges[0].Shard = 2 },
+		"charged twice":   func(c *Complaint) { c.Charges[1] = c.Charges[0] },
+		"no dealing":      func(c *Complaint) { c.Charges[1].Dealing = Digest{} },
+		"short key":       func(c *Complaint) { c.Charges[0].Key = c.Charges[0].Key[1:] },
+		"negative shard":  func(c *Complaint) { c.Charges[0].Shard = -1 },
+		"odd dealer name": func(c *Complaint) { c.Charges[0].Dealer = "S" },
+	})
+	refusals(t, map[string]func(*ComplaintAnswer){
+		"no complaint":   func(c *ComplaintAnswer) { c.Complaint = Digest{} },
+		"no key":         func(c *ComplaintAnswer) { c.Keys = nil },
+		"short key":      func(c *ComplaintAnswer) { c.Keys[0].Key = nil },
+		"shard twice":    func(c *ComplaintAnswer) { c.Keys[1].Shard = 0 },
+		"negative shard": func(c *ComplaintAnswer) { c.Keys[0].Shard = -1 },
+		"no receiver":    func(c *ComplaintAnswer) { c.Receiver = "" },
+		"plan elsewhere": func(c *ComplaintAnswer) { c.Stage = StageKey },
+		"stage":          func(c *ComplaintAnswer) { c.Stage = "" },
+	})
+	refusals(t, map[string]func(*Verdict){
+		"nobody named":   func(v *Verdict) { v.Guilty = "" },
+		"nobody, named":  func(v *Verdict) { v.Ground = GroundNobody },
+		"unknown ground": func(v *Verdict) { v.Ground = "rumour" },
+		"no evidence":    func(v *Verdict) { v.Evidence = nil },
+		"long reason":    func(v *Verdict) { v.Reason = strings.Repeat("x", 1001) },
 	})
 }
 

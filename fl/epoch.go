@@ -98,6 +98,9 @@ type KeyReveal struct {
 	EpochPlan Digest `json:"epoch_plan"`
 	Node      NodeID `json:"node"`
 	Reveal    Digest `json:"reveal"` // blob: salt and p_j = -a*s_j + e_j, canonical encoding
+	// Attestation names the blob with the proof that the key share is one: short
+	// secret, short error. It is left out at proof level none.
+	Attestation Digest `json:"attestation,omitzero"`
 }
 
 // Kind implements Document.
@@ -111,11 +114,17 @@ func (r KeyReveal) Validate() error {
 	return validSubject(r.Genesis, r.EpochPlan, r.Node)
 }
 
-// Box is an HPKE-sealed blob for one receiver.
+// MaxCheck bounds the check of one box, in bytes.
+const MaxCheck = 1024
+
+// Box is the sealed share of one receiver: the blob, the commitment to the
+// key that encrypts its contents, and the public check of the share.
 type Box struct {
-	Receiver NodeID `json:"receiver"`
-	Shard    int    `json:"shard"` // 0 in key dealings
-	Digest   Digest `json:"digest"`
+	Receiver   NodeID `json:"receiver"`
+	Shard      int    `json:"shard"`      // 0 in key dealings
+	Digest     Digest `json:"digest"`     // of the blob
+	Commitment Digest `json:"commitment"` // to the content key
+	Check      []byte `json:"check"`      // what the share gives under the dealing's challenge
 }
 
 // KeyDealing distributes the Shamir shares of a member's secret, one sealed
@@ -148,6 +157,9 @@ type EpochKey struct {
 	Commitments []Digest  `json:"commitments"`
 	Reveals     []Digest  `json:"reveals"`
 	Dealings    []Digest  `json:"dealings"`
+	Acceptances []Digest  `json:"acceptances"` // every member took its shares
+	TestNoise   []Digest  `json:"test_noise"`  // the self-test of the collective key
+	TestShares  []Digest  `json:"test_shares"`
 	PublicKey   Digest    `json:"public_key"` // blob: sum of the key shares
 	ClosedAt    time.Time `json:"closed_at"`
 }
@@ -158,13 +170,18 @@ func (EpochKey) Kind() Kind { return "epoch-key/v1" }
 // Validate implements Document.
 func (k EpochKey) Validate() error {
 	n := len(k.Commitments)
+	for _, d := range [][]Digest{k.SealKeys, k.Reveals, k.Dealings, k.Acceptances, k.TestNoise, k.TestShares} {
+		if len(d) != n {
+			return fmt.Errorf("epoch key: %d commitments and %d documents of another kind: want one of each kind a member", n, len(d))
+		}
+	}
 	switch {
 	case k.Genesis.IsZero():
 		return errNoGenesis
 	case k.EpochPlan.IsZero() || k.PublicKey.IsZero() || k.Epoch < 1:
 		return errors.New("epoch key: incomplete")
-	case n < 2 || len(k.SealKeys) != n || len(k.Reveals) != n || len(k.Dealings) != n:
-		return fmt.Errorf("epoch key: %d seal keys, %d commitments, %d reveals, %d dealings", len(k.SealKeys), n, len(k.Reveals), len(k.Dealings))
+	case n < 2:
+		return fmt.Errorf("epoch key: %d members: want at least 2", n)
 	}
 	return validTime("epoch key: closed_at", k.ClosedAt)
 }
@@ -204,8 +221,11 @@ func validBoxes(boxes []Box) error {
 	seen := make(map[place]bool, len(boxes))
 	for _, b := range boxes {
 		p := place{b.Receiver, b.Shard}
-		if seen[p] || b.Shard < 0 || b.Digest.IsZero() {
+		switch {
+		case seen[p] || b.Shard < 0 || b.Digest.IsZero() || b.Commitment.IsZero():
 			return fmt.Errorf("dealing: box for %s, shard %d: repeated or empty", b.Receiver, b.Shard)
+		case len(b.Check) == 0 || len(b.Check) > MaxCheck:
+			return fmt.Errorf("dealing: box for %s, shard %d: a check of %d bytes: want 1 to %d", b.Receiver, b.Shard, len(b.Check), MaxCheck)
 		}
 		seen[p] = true
 		if err := b.Receiver.Validate(); err != nil {

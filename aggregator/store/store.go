@@ -56,6 +56,10 @@ type Epoch struct {
 	Commitments map[fl.NodeID]fl.Envelope
 	Reveals     map[fl.NodeID]fl.Envelope
 	Dealings    map[fl.NodeID]fl.Envelope
+	// Others are the documents of the later steps: acceptances, self-tests,
+	// complaints with their answers, verdicts. They are sorted by what they are and
+	// whose.
+	Others []fl.Envelope
 	Key         *fl.Envelope // nil until the epoch is closed
 }
 
@@ -175,8 +179,10 @@ type Store interface {
 
 	// OpenEpoch stores an epoch plan; epochs are numbered without gaps from 1.
 	OpenEpoch(ctx context.Context, plan fl.Envelope) error
-	// AddEpochDocument stores a member's seal key, key commitment, reveal or dealing;
-	// one of each kind a member.
+	// AddEpochDocument stores a document of the making of a key: one of each kind
+	// and stage a member, and one answer of a dealer to each complainer. An epoch
+	// that is closed takes complaints about rounds, answers and verdicts alone;
+	// anything else is ErrStale.
 	AddEpochDocument(ctx context.Context, epoch uint64, doc fl.Envelope) error
 	CloseEpoch(ctx context.Context, epoch uint64, key fl.Envelope) error
 	Epochs(ctx context.Context) ([]Epoch, error) // by number

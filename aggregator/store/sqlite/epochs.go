@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"credence/aggregator/store"
 	"credence/fl"
@@ -57,6 +58,12 @@ const (
 	commitment = "commitment"
 	reveal     = "reveal"
 	dealing    = "dealing"
+	acceptance = "acceptance"
+	testNoise  = "noise"     // and the stage
+	testShare  = "share"     // and the stage
+	complaint  = "complaint" // and the stage; in a round, its plan
+	answer     = "answer"    // as the complaint, and whose complaint it answers
+	verdict    = "verdict"
 )
 
 // readEpochDocument tells what kind of document it is, whose, and for which
@@ -79,12 +86,54 @@ func readEpochDocument(doc fl.Envelope) (kind string, node fl.NodeID, plan fl.Di
 		var d fl.KeyDealing
 		err = doc.Read(&d)
 		return dealing, d.Node, d.EpochPlan, err
+	case fl.KeyAcceptance{}.Kind():
+		var d fl.KeyAcceptance
+		err = doc.Read(&d)
+		return acceptance, d.Node, d.EpochPlan, err
+	case fl.TestNoise{}.Kind():
+		var d fl.TestNoise
+		err = doc.Read(&d)
+		return testNoise + " " + string(d.Stage), d.Node, d.EpochPlan, err
+	case fl.TestShare{}.Kind():
+		var d fl.TestShare
+		err = doc.Read(&d)
+		return testShare + " " + string(d.Stage), d.Node, d.EpochPlan, err
+	case fl.Complaint{}.Kind():
+		var d fl.Complaint
+		err = doc.Read(&d)
+		return complaint + " " + disputed(d.Stage, d.Plan), d.Node, d.EpochPlan, err
+	case fl.ComplaintAnswer{}.Kind():
+		var d fl.ComplaintAnswer
+		err = doc.Read(&d)
+		return answer + " " + disputed(d.Stage, d.Plan) + " " + string(d.Receiver), d.Node, d.EpochPlan, err
+	case fl.Verdict{}.Kind():
+		var d fl.Verdict
+		err = doc.Read(&d)
+		if d.Guilty == "" {
+			d.Guilty = fl.AggregatorID
+		}
+		return verdict, d.Guilty, d.EpochPlan, err
 	}
-	return "", "", fl.Digest{}, fmt.Errorf("%w: a %s is not part of an epoch: want a seal key, key commitment, reveal or dealing", fl.ErrWrongKind, doc.Kind)
+	return "", "", fl.Digest{}, fmt.Errorf("%w: a %s is not part of an epoch", fl.ErrWrongKind, doc.Kind)
 }
 
-// AddEpochDocument implements store.Store. Once the epoch is closed, only a
-// document that it already has is accepted: another one is store.ErrStale.
+// disputed names what a complaint is about.
+func disputed(stage fl.Stage, plan fl.Digest) string {
+	if stage == fl.StageRound {
+		return string(stage) + " " + plan.String()
+	}
+	return string(stage)
+}
+
+// afterClosing reports whether a closed epoch takes a document of this kind.
+func afterClosing(kind string) bool {
+	about, _, _ := strings.Cut(kind, " ")
+	return about == verdict || strings.HasPrefix(kind, complaint+" "+string(fl.StageRound)) || strings.HasPrefix(kind, answer+" "+string(fl.StageRound))
+}
+
+// AddEpochDocument implements store.Store. Once the epoch is closed, a
+// document that belongs to the making of its key and is not there already is
+// store.ErrStale.
 func (s *Store) AddEpochDocument(ctx context.Context, epoch uint64, doc fl.Envelope) error {
 	return s.update(ctx, fmt.Sprintf("adding a document to epoch %d", epoch), func(t tx) error {
 		kind, node, of, err := readEpochDocument(doc)
@@ -117,7 +166,7 @@ func (s *Store) AddEpochDocument(ctx context.Context, epoch uint64, doc fl.Envel
 			return nil
 		case found:
 			return fmt.Errorf("%w: the %s of %s in epoch %d is %s", store.ErrConflict, kind, node, epoch, held.digest())
-		case !key.IsZero():
+		case !key.IsZero() && !afterClosing(kind):
 			return fmt.Errorf("%w: epoch %d is closed", store.ErrStale, epoch)
 		}
 		return t.exec("INSERT INTO epoch_documents (epoch, kind, node, document) VALUES (?, ?, ?, ?)", n, kind, string(node), digest[:])
@@ -193,7 +242,7 @@ func (s *Store) Epochs(ctx context.Context) (epochs []store.Epoch, err error) {
 			return err
 		}
 		return t.each(`SELECT d.epoch, d.kind, d.node, d.document, t.envelope
-			FROM epoch_documents d JOIN documents t ON t.digest = d.document`, nil,
+			FROM epoch_documents d JOIN documents t ON t.digest = d.document ORDER BY d.epoch, d.kind, d.node`, nil,
 			func(scan func(...any) error) error {
 				var n int
 				var kind string
@@ -217,7 +266,10 @@ func (s *Store) Epochs(ctx context.Context) (epochs []store.Epoch, err error) {
 					e.Reveals[node] = doc
 				case dealing:
 					e.Dealings[node] = doc
+				default:
+					e.Others = append(e.Others, doc)
 				}
+				epochs[n-1] = e
 				return nil
 			})
 	})

@@ -71,12 +71,12 @@ func keyReveal(plan fl.Envelope, node fl.NodeID) fl.Envelope {
 }
 
 func keyDealing(plan fl.Envelope, node fl.NodeID) fl.Envelope {
-	return sign(fl.KeyDealing{Genesis: genesis, EpochPlan: plan.Digest(), Node: node, Boxes: []fl.Box{{Receiver: node, Digest: digest("box")}}}, node)
+	return sign(fl.KeyDealing{Genesis: genesis, EpochPlan: plan.Digest(), Node: node, Boxes: []fl.Box{{Receiver: node, Digest: digest("box"), Commitment: digest("key"), Check: []byte{1}}}}, node)
 }
 
 func epochKey(plan fl.Envelope, epoch uint64, what string) fl.Envelope {
 	two := []fl.Digest{digest("1"), digest("2")}
-	return sign(fl.EpochKey{Genesis: genesis, EpochPlan: plan.Digest(), Epoch: epoch, SealKeys: two, Commitments: two, Reveals: two, Dealings: two,
+	return sign(fl.EpochKey{Genesis: genesis, EpochPlan: plan.Digest(), Epoch: epoch, SealKeys: two, Commitments: two, Reveals: two, Dealings: two, Acceptances: two, TestNoise: two, TestShares: two,
 		PublicKey: digest("pk %s", what), ClosedAt: start}, fl.AggregatorID)
 }
 

@@ -125,6 +125,9 @@ func (r *Remote) SubmitEnvelope(ctx context.Context, envelope fl.Envelope) (fl.R
 	return receipt, nil
 }
 
+// errNonsense says that the aggregator's answer contradicts the protocol.
+var errNonsense = errors.New("the aggregator's answer makes no sense")
+
 // Upload sends a blob in chunks. It asks first where an earlier attempt
 // stopped and continues there.
 func (r *Remote) Upload(ctx context.Context, data []byte) (fl.Digest, error) {
@@ -132,7 +135,7 @@ func (r *Remote) Upload(ctx context.Context, data []byte) (fl.Digest, error) {
 	for attempt := 0; ; attempt++ {
 		err := r.upload(ctx, digest, data)
 		err = flpb.FromStatus(err)
-		again := fl.CodeOf(err) == fl.CodeCorrupt || flpb.Retryable(err)
+		again := fl.CodeOf(err) == fl.CodeCorrupt || flpb.Retryable(err) && !errors.Is(err, errNonsense)
 		if err == nil || !again || attempt >= 4 || ctx.Err() != nil {
 			if err != nil {
 				err = fmt.Errorf("uploading blob %s: %w", digest.Short(), err)
@@ -155,7 +158,7 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 	}
 	offset := status.GetOffset()
 	if offset < 0 || offset > int64(len(data)) {
-		return fmt.Errorf("the aggregator holds %d bytes of a blob of %d", offset, len(data))
+		return fmt.Errorf("%w: it holds %d bytes of a blob of %d", errNonsense, offset, len(data))
 	}
 	if offset > 0 {
 		r.log.Info("resuming an upload", "blob", digest.Short(), "at", offset, "of", len(data))
@@ -176,8 +179,8 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 		if answer.GetComplete() {
 			return nil
 		}
-		if offset = answer.GetOffset(); offset != end {
-			return fmt.Errorf("the aggregator continues at byte %d, not %d", offset, end)
+		if offset = answer.GetOffset(); offset != end || end == int64(len(data)) {
+			return fmt.Errorf("%w: after byte %d of %d it continues at byte %d", errNonsense, end, len(data), offset)
 		}
 	}
 }
@@ -197,7 +200,7 @@ func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, erro
 			return nil, fmt.Errorf("downloading blob %s: it claims %d bytes", digest.Short(), size)
 		}
 		if data == nil {
-			data = make([]byte, 0, size)
+			data = make([]byte, 0, min(size, 8<<20)) // more when it comes: a claim costs no memory
 		}
 		data = append(data, answer.GetData()...)
 		if int64(len(data)) == size {

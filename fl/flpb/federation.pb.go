@@ -569,9 +569,18 @@ type EpochTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Plan  []byte                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Of each kind either none, or all of them in the order of the members.
-	SealKeys      [][]byte `protobuf:"bytes,2,rep,name=seal_keys,json=sealKeys,proto3" json:"seal_keys,omitempty"`
-	Commitments   [][]byte `protobuf:"bytes,3,rep,name=commitments,proto3" json:"commitments,omitempty"`
-	Reveals       [][]byte `protobuf:"bytes,4,rep,name=reveals,proto3" json:"reveals,omitempty"`
+	SealKeys    [][]byte `protobuf:"bytes,2,rep,name=seal_keys,json=sealKeys,proto3" json:"seal_keys,omitempty"`
+	Commitments [][]byte `protobuf:"bytes,3,rep,name=commitments,proto3" json:"commitments,omitempty"`
+	Reveals     [][]byte `protobuf:"bytes,4,rep,name=reveals,proto3" json:"reveals,omitempty"`
+	Dealings    [][]byte `protobuf:"bytes,5,rep,name=dealings,proto3" json:"dealings,omitempty"`
+	// What is asked for: "" for the first four documents, which follow from the
+	// fields above, then accept, answer, noise, share.
+	Step string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
+	// The self-test that noise and share are for: test or trial.
+	Stage string `protobuf:"bytes,7,opt,name=stage,proto3" json:"stage,omitempty"`
+	// accept: answers to the member's complaints. answer: complaints that charge
+	// the member. share: the noise of every member.
+	Documents     [][]byte `protobuf:"bytes,8,rep,name=documents,proto3" json:"documents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -630,6 +639,34 @@ func (x *EpochTask) GetCommitments() [][]byte {
 func (x *EpochTask) GetReveals() [][]byte {
 	if x != nil {
 		return x.Reveals
+	}
+	return nil
+}
+
+func (x *EpochTask) GetDealings() [][]byte {
+	if x != nil {
+		return x.Dealings
+	}
+	return nil
+}
+
+func (x *EpochTask) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *EpochTask) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *EpochTask) GetDocuments() [][]byte {
+	if x != nil {
+		return x.Documents
 	}
 	return nil
 }
@@ -799,6 +836,7 @@ type DecryptTask struct {
 	Plan          []byte                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	Seal          []byte                 `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
 	EpochKey      []byte                 `protobuf:"bytes,3,opt,name=epoch_key,json=epochKey,proto3" json:"epoch_key,omitempty"`
+	Answers       [][]byte               `protobuf:"bytes,4,rep,name=answers,proto3" json:"answers,omitempty"` // to the member's complaint about noise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -850,6 +888,13 @@ func (x *DecryptTask) GetSeal() []byte {
 func (x *DecryptTask) GetEpochKey() []byte {
 	if x != nil {
 		return x.EpochKey
+	}
+	return nil
+}
+
+func (x *DecryptTask) GetAnswers() [][]byte {
+	if x != nil {
+		return x.Answers
 	}
 	return nil
 }
@@ -2879,12 +2924,16 @@ const file_federation_proto_rawDesc = "" +
 	"\x04task\"$\n" +
 	"\n" +
 	"RetireTask\x12\x16\n" +
-	"\x06epochs\x18\x01 \x03(\x04R\x06epochs\"x\n" +
+	"\x06epochs\x18\x01 \x03(\x04R\x06epochs\"\xdc\x01\n" +
 	"\tEpochTask\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x1b\n" +
 	"\tseal_keys\x18\x02 \x03(\fR\bsealKeys\x12 \n" +
 	"\vcommitments\x18\x03 \x03(\fR\vcommitments\x12\x18\n" +
-	"\areveals\x18\x04 \x03(\fR\areveals\"&\n" +
+	"\areveals\x18\x04 \x03(\fR\areveals\x12\x1a\n" +
+	"\bdealings\x18\x05 \x03(\fR\bdealings\x12\x12\n" +
+	"\x04step\x18\x06 \x01(\tR\x04step\x12\x14\n" +
+	"\x05stage\x18\a \x01(\tR\x05stage\x12\x1c\n" +
+	"\tdocuments\x18\b \x03(\fR\tdocuments\"&\n" +
 	"\tOfferTask\x12\x19\n" +
 	"\bjob_spec\x18\x01 \x01(\fR\ajobSpec\"W\n" +
 	"\tTrainTask\x12\x19\n" +
@@ -2893,11 +2942,12 @@ const file_federation_proto_rawDesc = "" +
 	"\tepoch_key\x18\x03 \x01(\fR\bepochKey\"<\n" +
 	"\tNoiseTask\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x1b\n" +
-	"\tepoch_key\x18\x02 \x01(\fR\bepochKey\"R\n" +
+	"\tepoch_key\x18\x02 \x01(\fR\bepochKey\"l\n" +
 	"\vDecryptTask\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x12\n" +
 	"\x04seal\x18\x02 \x01(\fR\x04seal\x12\x1b\n" +
-	"\tepoch_key\x18\x03 \x01(\fR\bepochKey\"+\n" +
+	"\tepoch_key\x18\x03 \x01(\fR\bepochKey\x12\x18\n" +
+	"\aanswers\x18\x04 \x03(\fR\aanswers\"+\n" +
 	"\rSubmitRequest\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\"*\n" +
 	"\x0eSubmitResponse\x12\x18\n" +

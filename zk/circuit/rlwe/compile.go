@@ -138,3 +138,7 @@ func onlySmall(terms []uint32, small map[uint32]bool) bool {
 	}
 	return true
 }
+
+// CommittedValues is the number of values under the commitment, its mask
+// included.
+func (s *System) CommittedValues() int { return len(s.committed) }

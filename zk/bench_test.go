@@ -1,0 +1,199 @@
+package zk
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark/backend"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+
+	"credence/fl"
+	"credence/zk/circuit/rlwe"
+)
+
+// benchSuites are the suites a benchmark runs on: the tiny one, and with
+// CREDENCE_FULL=1 the real ones, whose set-up takes minutes.
+func benchSuites() []string {
+	if os.Getenv("CREDENCE_FULL") == "1" {
+		return []string{"rlwe4096-d1-v1", "rlwe8192-d4-v1"}
+	}
+	return []string{tiny4}
+}
+
+func BenchmarkProve(b *testing.B) {
+	for _, name := range benchSuites() {
+		p := newParty(b, name)
+		shards := []ShardInput{p.encrypt(b, 1), p.encrypt(b, 2)}
+		for _, n := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%s/shards=%d", name, n), func(b *testing.B) {
+				scope := p.scope("alice", 1<<40, []int{0, 1}[:n]...)
+				for b.Loop() {
+					if _, err := p.keys.ProveUpdate(context.Background(), scope, p.key, shards[:n], ProveOptions{Parallel: n}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(n*p.pk.Suite().Values())*float64(b.N)/b.Elapsed().Seconds(), "values/s")
+			})
+		}
+	}
+}
+
+// BenchmarkGnarkProve is gnark's own prover on the same constraint system and
+// a witness that is already there: what BenchmarkProve is compared with.
+func BenchmarkGnarkProve(b *testing.B) {
+	for _, name := range benchSuites() {
+		p := newParty(b, name)
+		b.Run(name, func(b *testing.B) {
+			a, mask := solvedAssignment(b, p)
+			for b.Loop() {
+				w, err := a.Witness()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := groth16.Prove(p.keys.system.R1CS, p.keys.proving, w, backend.WithSolverOptions(p.keys.system.FixMask(mask))); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// solvedAssignment is a full assignment of a key's circuit, public inputs
+// included.
+func solvedAssignment(b *testing.B, p *party) (*rlwe.Assignment, fr.Element) {
+	b.Helper()
+	s := p.keys.Shape()
+	in := p.encrypt(b, 1)
+	rows, err := p.key.rowsOf(s, in.Ciphertext)
+	if err != nil {
+		b.Fatal(err)
+	}
+	secret := &rlwe.Secret{U: in.Randomness.U, Errors: [][]int8{in.Randomness.E0, in.Randomness.E1}, Values: in.Values}
+	a := s.NewAssignment()
+	var ks [][]int
+	var hs [][]fr.Element
+	for i := range rows {
+		k, h, err := rows[i].key.Quotients(i, secret, rows[i].published)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ks, hs = append(ks, k), append(hs, h)
+	}
+	if err := a.Fill(secret, ks); err != nil {
+		b.Fatal(err)
+	}
+	a.Total[0].SetUint64(rlwe.SquareSum(in.Values))
+	a.Norm[2] = a.Total[0]
+	var mask fr.Element
+	mask.SetUint64(1)
+	d, err := p.keys.proving.CommitmentKeys[0].Commit(p.keys.system.Committed(a, mask))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := challengeOf(&d, [2]fr.Element{})
+	ring := s.RingAt(&r)
+	for i := range rows {
+		h, c := rlwe.Evaluate(hs[i], &r), rlwe.Evaluate(rows[i].published, &r)
+		h.Mul(&h, &ring)
+		a.Cipher[i].Add(&h, &c)
+		a.Key[i] = rlwe.Evaluate(rows[i].key.P, &r)
+	}
+	a.Norm[0], a.Norm[1] = a.Total[0], a.Total[0]
+	return a, mask
+}
+
+func BenchmarkVerify(b *testing.B) {
+	for _, name := range benchSuites() {
+		p := newParty(b, name)
+		scope := p.scope("alice", 1<<40, 0)
+		encoded := p.prove(b, scope, p.encrypt(b, 1)).Bytes()
+		b.Run(name+"/single", func(b *testing.B) {
+			for b.Loop() {
+				att, err := ParseAttestation(p.keys.Shape(), encoded)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := p.keys.VerifyUpdate(scope, p.key, att); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(name+"/decode", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := ParseAttestation(p.keys.Shape(), encoded); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		for _, n := range []int{10, 100, 1000} {
+			b.Run(fmt.Sprintf("%s/batch=%d", name, n), func(b *testing.B) {
+				for b.Loop() {
+					claims := func(yield func(Claim) bool) {
+						for range n {
+							att, err := ParseAttestation(p.keys.Shape(), encoded)
+							if err != nil {
+								b.Fatal(err)
+							}
+							if !yield(Claim{Scope: scope, Attestation: att}) {
+								return
+							}
+						}
+					}
+					if bad, err := p.keys.VerifyUpdates(p.key, claims); err != nil || len(bad) > 0 {
+						b.Fatal(err, bad)
+					}
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N*n), "ms/proof")
+			})
+		}
+	}
+}
+
+func BenchmarkLoadKeys(b *testing.B) {
+	for _, name := range benchSuites() {
+		k := updateKeys(b, name)
+		store, err := OpenStore(b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := store.Save(k); err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := store.Load(k.Shape(), fl.Digest{}, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSumCheck(b *testing.B) {
+	for _, name := range benchSuites() {
+		p := newParty(b, name)
+		b.Run(name, func(b *testing.B) {
+			sum := p.pk.Suite().NewSum()
+			var commitments [][2]Commitment
+			for range 4 {
+				in := p.encrypt(b, 1)
+				c, err := p.keys.SRS().CommitCiphertext(in.Ciphertext)
+				if err != nil {
+					b.Fatal(err)
+				}
+				commitments = append(commitments, c)
+				if err := sum.Add(in.Ciphertext); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				if err := p.keys.SRS().CheckSum(sum, commitments); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,183 @@
+package zk
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark/backend"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/logger"
+
+	"credence/fl"
+	"credence/zk/circuit/rlwe"
+)
+
+// gnark logs to standard output, which belongs to the program's user.
+func init() { logger.Disable() }
+
+// A row is one equation of an instance: its key polynomial and what is
+// published for it.
+type row struct {
+	key       *rlwe.Multiplier
+	published []fr.Element // canonical coefficients of c
+}
+
+// normPart is what an instance says about the norm.
+type normPart struct {
+	partial []fr.Element // coefficients of W
+	total   []fr.Element // coefficients of T, zeros unless this shard closes
+	bound   uint64
+}
+
+// prove makes one proof. The digest callback turns the proof's commitments
+// into the statement's digest. It is safe for concurrent use.
+func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest func(*shardProof) fl.Digest) (*shardProof, error) {
+	s := k.system.Shape
+	p := newShardProof(s)
+	a := s.NewAssignment()
+	defer a.Erase()
+
+	quotients := make([][]int, s.Rows)
+	lifts := make([][]fr.Element, s.Rows)
+	defer func() {
+		for i := range quotients {
+			clear(quotients[i])
+			clear(lifts[i])
+		}
+	}()
+	for i, r := range rows {
+		var err error
+		if quotients[i], lifts[i], err = r.key.Quotients(i, secret, r.published); err != nil {
+			return nil, fmt.Errorf("zk: proving %s: %w", s.Name, err)
+		}
+	}
+	if err := a.Fill(secret, quotients); err != nil {
+		return nil, fmt.Errorf("zk: proving %s: %w", s.Name, err)
+	}
+
+	// Two uniform coefficients make each h's commitment and its one opening
+	// uniform; the circuit knows them and subtracts their share.
+	for i := range a.Masks {
+		if _, err := a.Masks[i].SetRandom(); err != nil {
+			return nil, fmt.Errorf("zk: drawing a mask: %w", err)
+		}
+	}
+	for i, r := range rows {
+		for j := range 2 {
+			lifts[i][j].Add(&lifts[i][j], &a.Masks[2*i+j])
+		}
+		var err error
+		if p.cipher[i], err = k.srs.commit(r.published); err != nil {
+			return nil, err
+		}
+		if p.lift[i], err = k.srs.commit(lifts[i]); err != nil {
+			return nil, err
+		}
+	}
+	if norm != nil {
+		var err error
+		if p.norm, err = k.srs.commit(norm.partial); err != nil {
+			return nil, err
+		}
+		copy(a.Partial, norm.partial[1:])
+		copy(a.Total, norm.total)
+		a.Norm[2].SetUint64(norm.bound)
+	}
+
+	// First pass: everything before the challenge is fixed, so the challenge
+	// can be known without solving.
+	statement := digest(p)
+	st := halves(statement)
+	copy(a.Statement, st[:])
+	var mask fr.Element
+	if _, err := mask.SetRandom(); err != nil {
+		return nil, fmt.Errorf("zk: drawing the commitment's mask: %w", err)
+	}
+	committed := k.system.Committed(a, mask)
+	defer clear(committed)
+	witness, err := k.proving.CommitmentKeys[0].Commit(committed)
+	if err != nil {
+		return nil, fmt.Errorf("zk: committing to the witness: %w", err)
+	}
+	r := challengeOf(&witness, st)
+
+	// The public inputs that depend on it.
+	ring := s.RingAt(&r)
+	for i := range rows {
+		h, c := rlwe.Evaluate(lifts[i], &r), rlwe.Evaluate(rows[i].published, &r)
+		h.Mul(&h, &ring)
+		p.atCipher[i].Add(&h, &c)
+		p.atKey[i] = rlwe.Evaluate(rows[i].key.P, &r)
+	}
+	copy(a.Cipher, p.atCipher)
+	copy(a.Key, p.atKey)
+	if norm != nil {
+		p.atNorm[0], p.atNorm[1] = rlwe.Evaluate(norm.partial, &r), rlwe.Evaluate(norm.total, &r)
+		copy(a.Norm, p.atNorm)
+	}
+
+	// Second pass.
+	if err := k.groth16(a, mask, &witness, p); err != nil {
+		return nil, err
+	}
+
+	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.N)
+	defer clear(folded)
+	if p.opening, err = k.srs.open(folded, &r); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// groth16 runs gnark's prover with the mask already fixed.
+func (k *Keys) groth16(a *rlwe.Assignment, mask fr.Element, witness *bn254.G1Affine, p *shardProof) error {
+	w, err := a.Witness()
+	if err != nil {
+		return err
+	}
+	if v, ok := w.Vector().(fr.Vector); ok {
+		defer clear(v)
+	}
+	proof, err := groth16.Prove(k.system.R1CS, k.proving, w, backend.WithSolverOptions(k.system.FixMask(mask)))
+	if err != nil {
+		// gnark's text may quote a constraint's values.
+		return fmt.Errorf("%w: the witness does not satisfy %s", rlwe.ErrWitness, k.system.Shape.Name)
+	}
+	if len(proof.Commitments) != 1 || !proof.Commitments[0].Equal(witness) {
+		return errors.New("zk: the prover committed to something else than announced: gnark's R1CS Commit has changed")
+	}
+	p.ar, p.bs, p.krs = proof.Ar, proof.Bs, proof.Krs
+	p.witness, p.pok = proof.Commitments[0], proof.CommitmentPok
+	return nil
+}
+
+// foldPolynomials combines everything that is opened, in the order in which
+// foldCommitments combines the commitments.
+func foldPolynomials(rows []row, lifts [][]fr.Element, norm *normPart, ring *fr.Element, gamma fr.Element, n int) []fr.Element {
+	out := make([]fr.Element, n)
+	var weight, t fr.Element
+	weight.SetOne()
+	add := func(f []fr.Element, w *fr.Element) {
+		for i := range f {
+			out[i].Add(&out[i], t.Mul(&f[i], w))
+		}
+	}
+	for i := range rows {
+		var lift fr.Element
+		add(rows[i].published, &weight)
+		add(lifts[i], lift.Mul(&weight, ring))
+		weight.Mul(&weight, &gamma)
+	}
+	for i := range rows {
+		add(rows[i].key.P, &weight)
+		weight.Mul(&weight, &gamma)
+	}
+	if norm != nil {
+		add(norm.partial, &weight)
+		weight.Mul(&weight, &gamma)
+		add(norm.total, &weight)
+	}
+	return out
+}

@@ -171,6 +171,14 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 	if err := a.mayStep(ctx, h.Job, h.Round, event); err != nil {
 		return time.Time{}, err // late, declined, or another update is in: no need to read the ciphertexts
 	}
+	// The reading below is work for a processor each; more of it at once would
+	// take more memory and not less time.
+	select {
+	case a.checks <- struct{}{}:
+		defer func() { <-a.checks }()
+	case <-ctx.Done():
+		return time.Time{}, context.Cause(ctx)
+	}
 	for _, c := range h.Ciphertexts {
 		raw, err := a.takeBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes())
 		if err != nil {

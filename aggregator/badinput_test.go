@@ -275,7 +275,7 @@ func (b *bench) badEpoch(guest *party) {
 			c.Commitment = other
 			alpha.refuses("a second commitment", fl.CodeConflict, c)
 		case 2:
-			alpha.refuses("a dealing before the reveals", fl.CodeNotReady, fl.KeyDealing{Genesis: b.a.genesisID, EpochPlan: e.planID, Node: "alpha", Boxes: []fl.Box{{Receiver: "alpha", Digest: other}}})
+			alpha.refuses("a dealing before the reveals", fl.CodeNotReady, fl.KeyDealing{Genesis: b.a.genesisID, EpochPlan: e.planID, Node: "alpha", Boxes: []fl.Box{{Receiver: "alpha", Digest: other, Commitment: other, Check: []byte{1}}}})
 			reveal := alpha.keyReveal(e)
 			alpha.mangles(reveal)
 			good := b.blob(reveal.Reveal)
@@ -302,7 +302,54 @@ func (b *bench) badEpoch(guest *party) {
 			bad.Boxes = slices.Clone(d.Boxes)
 			bad.Boxes[0], bad.Boxes[1] = bad.Boxes[1], bad.Boxes[0]
 			alpha.refuses("a key dealing in another order", fl.CodeMalformed, bad)
+			bad.Boxes = slices.Clone(d.Boxes)
+			bad.Boxes[1].Check = slices.Clone(d.Boxes[0].Check)
+			alpha.refuses("a key dealing whose checks lie on no polynomial", fl.CodeMalformed, bad)
+			alpha.refuses("an acceptance before the dealings", fl.CodeNotReady, fl.KeyAcceptance{
+				Genesis: b.a.genesisID, EpochPlan: e.planID, Node: "alpha", Dealings: []fl.Digest{other, other, other},
+			})
 			alpha.accepts(d)
+		case 4:
+			b.badComplaint(e, guest)
+			accepted := alpha.keyAcceptance(e)
+			alpha.mangles(accepted)
+			bad := accepted
+			bad.Dealings = slices.Clone(accepted.Dealings)
+			bad.Dealings[1] = other
+			alpha.refuses("an acceptance of other dealings", fl.CodeMalformed, bad)
+			guest.refuses("an acceptance of no member", fl.CodeNotAllowed, func() fl.Document { d := accepted; d.Node = guest.name; return d }())
+			alpha.refuses("a test before the acceptances", fl.CodeNotReady, fl.TestShare{
+				Genesis: b.a.genesisID, EpochPlan: e.planID, Node: "alpha", Stage: fl.StageTest, Noise: []fl.Digest{other}, Shares: []fl.ShareRef{{Digest: other}},
+			})
+			alpha.accepts(accepted)
+		case 5:
+			noise := alpha.testNoise(e, fl.StageTest)
+			alpha.mangles(noise)
+			bad := noise
+			bad.Boxes = noise.Boxes[:2]
+			alpha.refuses("incomplete test noise", fl.CodeMalformed, bad)
+			bad = noise
+			bad.Boxes = slices.Clone(noise.Boxes)
+			bad.Boxes[1].Check = slices.Clone(noise.Boxes[0].Check)
+			alpha.refuses("test noise whose checks lie on no polynomial", fl.CodeMalformed, bad)
+			guest.refuses("test noise of no member", fl.CodeNotAllowed, func() fl.Document { d := noise; d.Node = guest.name; return d }())
+			alpha.accepts(noise)
+		case 6:
+			share := alpha.testShare(e, fl.StageTest)
+			alpha.mangles(share)
+			bad := share
+			bad.Noise = slices.Clone(share.Noise)
+			bad.Noise[1] = other
+			alpha.refuses("a test share with other noise", fl.CodeMalformed, bad)
+			bad = share
+			bad.Shares = []fl.ShareRef{{Digest: other}}
+			alpha.refuses("a test share that is not uploaded", fl.CodeNotReady, bad)
+			bad.Shares = []fl.ShareRef{{Digest: alpha.put([]byte("short"))}}
+			alpha.refuses("a test share of another size", fl.CodeMalformed, bad)
+			bad.Shares = []fl.ShareRef{{Digest: alpha.put(bytes.Repeat([]byte{0xff}, b.a.suite.PolyBytes()))}}
+			alpha.refuses("a test share that is not canonical", fl.CodeMalformed, bad)
+			guest.refuses("a test share of no member", fl.CodeNotAllowed, func() fl.Document { d := share; d.Node = guest.name; return d }())
+			alpha.accepts(share)
 		}
 	})
 	alpha.refuses("a seal key for an epoch that is closed", fl.CodeConflict, func() fl.Document {
@@ -310,6 +357,30 @@ func (b *bench) badEpoch(guest *party) {
 		k.Key = bytes.Repeat([]byte{9}, 32)
 		return k
 	}())
+}
+
+// badComplaint accuses without ground: charges that name no box of the accused
+// are refused, and so is whoever is no member.
+func (b *bench) badComplaint(e epochState, guest *party) {
+	b.Helper()
+	alpha, other := b.parties["alpha"], fl.DigestBytes([]byte("nothing"))
+	c := fl.Complaint{
+		Genesis: b.a.genesisID, EpochPlan: e.planID, Node: "alpha", Stage: fl.StageKey,
+		Charges: []fl.Charge{{Dealer: "beta", Dealing: other}},
+	}
+	alpha.refuses("a complaint about a dealing that does not exist", fl.CodeMalformed, c)
+	c.Charges = []fl.Charge{{Dealer: "guest", Dealing: e.Dealings["beta"].Digest()}}
+	alpha.refuses("a complaint about no member", fl.CodeMalformed, c)
+	c.Charges = []fl.Charge{{Dealer: "beta", Dealing: e.Dealings["gamma"].Digest()}}
+	alpha.refuses("a complaint about another's dealing", fl.CodeMalformed, c)
+	c.Charges = []fl.Charge{{Dealer: "beta", Dealing: e.Dealings["beta"].Digest(), Shard: 1}}
+	alpha.refuses("a complaint about a shard that there is not", fl.CodeMalformed, c)
+	c.Charges, c.Node = []fl.Charge{{Dealer: "beta", Dealing: e.Dealings["beta"].Digest()}}, guest.name
+	guest.refuses("a complaint of no member", fl.CodeNotAllowed, c)
+	alpha.refuses("an answer to no complaint", fl.CodeMalformed, fl.ComplaintAnswer{
+		Genesis: b.a.genesisID, EpochPlan: e.planID, Node: "alpha", Receiver: "beta", Complaint: other, Stage: fl.StageKey,
+		Keys: []fl.AnsweredKey{{Key: make([]byte, 32)}},
+	})
 }
 
 // badJob submits a job and joins it, between refusals.

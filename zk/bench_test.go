@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"testing"
 
@@ -26,10 +27,10 @@ func benchSuites() []string {
 func BenchmarkProve(b *testing.B) {
 	for _, name := range benchSuites() {
 		p := newParty(b, name)
-		shards := []ShardInput{p.encrypt(b, 1), p.encrypt(b, 2)}
+		shards := []ShardInput{p.typical(b), p.typical(b)}
 		for _, n := range []int{1, 2} {
 			b.Run(fmt.Sprintf("%s/shards=%d", name, n), func(b *testing.B) {
-				scope := p.scope("alice", 1<<40, []int{0, 1}[:n]...)
+				scope := p.scope("alice", 1<<50, []int{0, 1}[:n]...)
 				for b.Loop() {
 					if _, err := p.keys.ProveUpdate(context.Background(), scope, p.key, shards[:n], ProveOptions{Parallel: n}); err != nil {
 						b.Fatal(err)
@@ -41,13 +42,28 @@ func BenchmarkProve(b *testing.B) {
 	}
 }
 
+// typical is a shard of normally distributed values, as a clipped update has.
+func (p *party) typical(t testing.TB) ShardInput {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 2))
+	values := make([]int32, p.pk.Suite().Values())
+	for i := range values {
+		values[i] = int32(min(max(rng.NormFloat64(), -5), 5) * float64(p.pk.Suite().MaxValue()) / 10)
+	}
+	ct, rnd, err := p.pk.EncryptForProof(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ShardInput{Values: values, Ciphertext: ct, Randomness: rnd}
+}
+
 // BenchmarkGnarkProve is gnark's own prover on the same constraint system and
 // a witness that is already there: what BenchmarkProve is compared with.
 func BenchmarkGnarkProve(b *testing.B) {
 	for _, name := range benchSuites() {
 		p := newParty(b, name)
 		b.Run(name, func(b *testing.B) {
-			a, mask := solvedAssignment(b, p)
+			a, mask := solvedAssignment(b, p, p.typical(b))
 			for b.Loop() {
 				w, err := a.Witness()
 				if err != nil {
@@ -63,10 +79,9 @@ func BenchmarkGnarkProve(b *testing.B) {
 
 // solvedAssignment is a full assignment of a key's circuit, public inputs
 // included.
-func solvedAssignment(b *testing.B, p *party) (*rlwe.Assignment, fr.Element) {
+func solvedAssignment(b *testing.B, p *party, in ShardInput) (*rlwe.Assignment, fr.Element) {
 	b.Helper()
 	s := p.keys.Shape()
-	in := p.encrypt(b, 1)
 	rows, err := p.key.rowsOf(s, in.Ciphertext)
 	if err != nil {
 		b.Fatal(err)
@@ -108,8 +123,8 @@ func solvedAssignment(b *testing.B, p *party) (*rlwe.Assignment, fr.Element) {
 func BenchmarkVerify(b *testing.B) {
 	for _, name := range benchSuites() {
 		p := newParty(b, name)
-		scope := p.scope("alice", 1<<40, 0)
-		encoded := p.prove(b, scope, p.encrypt(b, 1)).Bytes()
+		scope := p.scope("alice", 1<<50, 0)
+		encoded := p.prove(b, scope, p.typical(b)).Bytes()
 		b.Run(name+"/single", func(b *testing.B) {
 			for b.Loop() {
 				att, err := ParseAttestation(p.keys.Shape(), encoded)

@@ -42,7 +42,7 @@ var backfillOrder = []string{
 // backfill enters every document and every transaction that is not in the log
 // yet. It runs in the transaction of its migration: all of it or nothing.
 func backfill(ctx context.Context, t *sql.Tx) error {
-	x := tx{ctx, t}
+	x := newTx(ctx, t)
 	entered := map[fl.Digest]bool{}
 	for _, query := range backfillOrder {
 		var digests []fl.Digest

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -46,17 +47,26 @@ func (t tx) appendEntry(kind string, document []byte, txn any, raw []byte) error
 	if err := t.exec("INSERT INTO log_entries (idx, kind, document, txn) VALUES (?, ?, ?, ?)", n, kind, document, txn); err != nil {
 		return err
 	}
-	for i, h := range hashes {
-		if err := t.exec("INSERT INTO log_hashes (idx, hash) VALUES (?, ?)", translog.FirstHash(n)+int64(i), h[:]); err != nil {
-			return err
-		}
+	args := make([]any, 0, 2*len(hashes))
+	for i := range hashes {
+		args = append(args, translog.FirstHash(n)+int64(i), hashes[i][:])
 	}
+	if err := t.exec("INSERT INTO log_hashes (idx, hash) VALUES (?, ?)"+strings.Repeat(", (?, ?)", len(hashes)-1), args...); err != nil {
+		return err
+	}
+	*t.tail = n + 1
 	return nil
 }
 
-func (t tx) logSize() (n int64, err error) {
-	err = t.sql.QueryRowContext(t.ctx, "SELECT coalesce(max(idx) + 1, 0) FROM log_entries").Scan(&n)
-	return n, err
+// logSize looks once in a transaction: it holds the write lock or reads a
+// snapshot, so nobody else appends meanwhile.
+func (t tx) logSize() (int64, error) {
+	if *t.tail < 0 {
+		if err := t.sql.QueryRowContext(t.ctx, "SELECT coalesce(max(idx) + 1, 0) FROM log_entries").Scan(t.tail); err != nil {
+			return 0, err
+		}
+	}
+	return *t.tail, nil
 }
 
 // hashReader implements tlog.HashReader in a transaction.

@@ -13,8 +13,14 @@ import (
 
 // tx is a transaction with the few verbs that the methods are made of.
 type tx struct {
-	ctx context.Context
-	sql *sql.Tx
+	ctx  context.Context
+	sql  *sql.Tx
+	tail *int64 // size of the log, once this transaction has looked; -1 before
+}
+
+func newTx(ctx context.Context, t *sql.Tx) tx {
+	tail := int64(-1)
+	return tx{ctx: ctx, sql: t, tail: &tail}
 }
 
 // update runs f in a transaction that holds the write lock from its start.
@@ -32,7 +38,7 @@ func run(ctx context.Context, db *sql.DB, options *sql.TxOptions, doing string, 
 	if err != nil {
 		return fmt.Errorf("store: %s: %w", doing, mapError(err))
 	}
-	if err := f(tx{ctx, t}); err != nil {
+	if err := f(newTx(ctx, t)); err != nil {
 		if undo := t.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
 			err = errors.Join(err, undo)
 		}

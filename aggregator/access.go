@@ -18,6 +18,9 @@ func (a *Aggregator) mayRead(ctx context.Context, node fl.NodeID, digest, via fl
 		return err
 	}
 	named, err := readable(envelope, node)
+	if envelope.Kind == (fl.Complaint{}).Kind() {
+		named, err = a.disputedBoxes(ctx, envelope)
+	}
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", via.Short(), err)
 	}
@@ -45,7 +48,19 @@ func readable(envelope fl.Envelope, node fl.NodeID) ([]fl.Digest, error) {
 	case fl.KeyReveal{}.Kind():
 		var d fl.KeyReveal
 		err := envelope.Read(&d)
-		return []fl.Digest{d.Reveal}, err
+		return []fl.Digest{d.Reveal, d.Attestation}, err
+	case fl.TestNoise{}.Kind():
+		var d fl.TestNoise
+		err := envelope.Read(&d)
+		return boxesFor(node, d.Boxes), err
+	case fl.TestShare{}.Kind(): // everybody may repeat the self-test
+		var d fl.TestShare
+		err := envelope.Read(&d)
+		var shares []fl.Digest
+		for _, s := range d.Shares {
+			shares = append(shares, s.Digest)
+		}
+		return shares, err
 	case fl.EpochKey{}.Kind():
 		var d fl.EpochKey
 		err := envelope.Read(&d)
@@ -68,6 +83,28 @@ func readable(envelope fl.Envelope, node fl.NodeID) ([]fl.Digest, error) {
 		return sums, err
 	}
 	return nil, nil
+}
+
+// disputedBoxes lists the boxes that a complaint is about: everybody may judge
+// them.
+func (a *Aggregator) disputedBoxes(ctx context.Context, envelope fl.Envelope) ([]fl.Digest, error) {
+	var c fl.Complaint
+	if err := envelope.Read(&c); err != nil {
+		return nil, err
+	}
+	var out []fl.Digest
+	for _, charge := range c.Charges {
+		doc, err := a.store.Document(ctx, charge.Dealing)
+		if err != nil {
+			return nil, err
+		}
+		boxes, err := readable(doc, c.Node)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, boxes...)
+	}
+	return out, nil
 }
 
 func boxesFor(node fl.NodeID, boxes []fl.Box) []fl.Digest {

@@ -256,22 +256,72 @@ func (p *party) keyReveal(e epochState) fl.KeyReveal {
 }
 
 func (p *party) keyDealing(e epochState) fl.KeyDealing {
-	boxes, err := p.holder.Deal(e.Number)
+	dealt, err := p.holder.Deal(e.Number)
 	p.b.must(err)
-	d := fl.KeyDealing{Genesis: p.b.a.genesisID, EpochPlan: e.planID, Node: p.name}
-	for _, m := range e.plan.Members {
-		d.Boxes = append(d.Boxes, fl.Box{Receiver: m, Digest: p.put(boxes[string(m)])})
+	return fl.KeyDealing{Genesis: p.b.a.genesisID, EpochPlan: e.planID, Node: p.name, Boxes: p.boxes(0, dealt)}
+}
+
+// boxes uploads a dealing's boxes.
+func (p *party) boxes(shard int, d threshold.Dealing) []fl.Box {
+	for _, box := range d {
+		p.put(box.Box)
+	}
+	return d.Boxes(shard)
+}
+
+// received is what the dealers of some documents dealt to this party.
+func (p *party) received(e epochState, docs map[fl.NodeID]fl.Envelope, shard int) map[string]threshold.Received {
+	te, err := e.threshold()
+	p.b.must(err)
+	out := map[string]threshold.Received{}
+	for m, doc := range docs {
+		_, d, err := threshold.DealingFromDocument(te, e.planID, m, doc, shard)
+		p.b.must(err)
+		out[string(m)] = threshold.Received{Dealing: d, Box: p.b.blob(d[e.plan.Point(p.name)-1].Digest)}
+	}
+	return out
+}
+
+func (p *party) keyAcceptance(e epochState) fl.KeyAcceptance {
+	p.complete(e)
+	return fl.KeyAcceptance{Genesis: p.b.a.genesisID, EpochPlan: e.planID, Node: p.name, Dealings: e.inOrder(e.Dealings)}
+}
+
+func (p *party) testNoise(e epochState, stage fl.Stage) fl.TestNoise {
+	d := fl.TestNoise{Genesis: p.b.a.genesisID, EpochPlan: e.planID, Node: p.name, Stage: stage}
+	first, shards := e.tests(stage)
+	for shard := first; shard < first+shards; shard++ {
+		dealt, err := p.holder.DealNoise(e.Number, threshold.TestSum(e.Number, shard))
+		p.b.must(err)
+		d.Boxes = append(d.Boxes, p.boxes(shard, dealt)...)
+	}
+	return d
+}
+
+func (p *party) testShare(e epochState, stage fl.Stage) fl.TestShare {
+	d := fl.TestShare{Genesis: p.b.a.genesisID, EpochPlan: e.planID, Node: p.name, Stage: stage, Noise: e.inOrder(e.noise[stage])}
+	first, shards := e.tests(stage)
+	keys := p.received(e, e.Dealings, 0)
+	for shard := first; shard < first+shards; shard++ {
+		req := threshold.TestRequest{Epoch: e.Number, Noise: p.received(e, e.noise[stage], shard)}
+		if shard > 0 {
+			req.Target = string(e.plan.Members[shard-1])
+			req.KeyShare = keys[req.Target]
+		}
+		raw, err := p.holder.ReleaseTest(req)
+		p.b.must(err)
+		d.Shares = append(d.Shares, fl.ShareRef{Shard: shard, Digest: p.put(raw)})
 	}
 	return d
 }
 
 // generate makes a collective key; hook, when not nil, is called before each
-// of the four stages.
+// of the seven stages.
 func (b *bench) generate(hook func(stage int)) {
 	b.Helper()
 	_, err := b.a.OpenEpoch(b.ctx, b.members)
 	b.must(err)
-	for stage := range 4 {
+	for stage := range 7 {
 		if hook != nil {
 			hook(stage)
 		}
@@ -287,6 +337,12 @@ func (b *bench) generate(hook func(stage int)) {
 				b.must(p.submit(p.keyReveal(e)))
 			case 3:
 				b.must(p.submit(p.keyDealing(e)))
+			case 4:
+				b.must(p.submit(p.keyAcceptance(e)))
+			case 5:
+				b.must(p.submit(p.testNoise(e, fl.StageTest)))
+			case 6:
+				b.must(p.submit(p.testShare(e, fl.StageTest)))
 			}
 		}
 	}
@@ -296,21 +352,18 @@ func (b *bench) generate(hook func(stage int)) {
 		b.Fatal("the epoch did not close")
 	}
 	for _, m := range b.members {
-		b.parties[m].complete(e)
+		b.must(b.parties[m].holder.Confirm(e.Number))
 	}
 }
 
 func (p *party) complete(e epochState) {
-	reveals, boxes := map[string][]byte{}, map[string][]byte{}
+	reveals := map[string][]byte{}
 	for _, m := range e.plan.Members {
 		var r fl.KeyReveal
-		var d fl.KeyDealing
 		p.b.must(e.Reveals[m].Read(&r))
-		p.b.must(e.Dealings[m].Read(&d))
 		reveals[string(m)] = p.b.blob(r.Reveal)
-		boxes[string(m)] = p.b.blob(d.Boxes[e.plan.Point(p.name)-1].Digest)
 	}
-	_, err := p.holder.Complete(e.Number, reveals, boxes)
+	_, err := p.holder.Complete(e.Number, reveals, p.received(e, e.Dealings, 0))
 	p.b.must(err)
 }
 
@@ -392,11 +445,9 @@ func (b *bench) round(job fl.JobID, number uint64) roundNow {
 func (p *party) noise(r roundNow) fl.NoiseDealing {
 	d := fl.NoiseDealing{Genesis: r.plan.Genesis, Plan: r.planID, Job: r.plan.Job, Round: r.plan.Round, Node: p.name}
 	for shard := range r.plan.Shards {
-		boxes, err := p.holder.DealNoise(r.plan.Epoch, threshold.SumID{Job: string(r.plan.Job), Round: r.plan.Round, Shard: shard})
+		dealt, err := p.holder.DealNoise(r.plan.Epoch, threshold.SumID{Job: string(r.plan.Job), Round: r.plan.Round, Shard: shard})
 		p.b.must(err)
-		for _, m := range r.epoch.plan.Members {
-			d.Boxes = append(d.Boxes, fl.Box{Receiver: m, Shard: shard, Digest: p.put(boxes[string(m)])})
-		}
+		d.Boxes = append(d.Boxes, p.boxes(shard, dealt)...)
 	}
 	return d
 }
@@ -437,18 +488,13 @@ func (p *party) update(r roundNow) fl.UpdateHeader {
 func (p *party) share(r roundNow) fl.DecryptionShare {
 	d := fl.DecryptionShare{Genesis: r.plan.Genesis, Seal: r.sealID, Job: r.plan.Job, Round: r.plan.Round, Node: p.name}
 	for shard, sum := range r.seal.Sums {
-		noise := map[string][]byte{}
+		dealings := map[fl.NodeID]fl.Envelope{}
 		for i, dealer := range r.seal.Dealers {
 			doc, err := p.b.a.store.Document(p.b.ctx, r.seal.Dealings[i])
 			p.b.must(err)
-			var nd fl.NoiseDealing
-			p.b.must(doc.Read(&nd))
-			for _, box := range nd.Boxes {
-				if box.Receiver == p.name && box.Shard == shard {
-					noise[string(dealer)] = p.b.blob(box.Digest)
-				}
-			}
+			dealings[dealer] = doc
 		}
+		noise := p.received(r.epoch, dealings, shard)
 		raw, err := p.holder.Release(threshold.ReleaseRequest{
 			Epoch: r.plan.Epoch, Sum: threshold.SumID{Job: string(r.plan.Job), Round: r.plan.Round, Shard: shard}, C0Digest: sum.C0, C1: p.b.blob(sum.C1), Noise: noise,
 		})

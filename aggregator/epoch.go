@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"credence/aggregator/blob"
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/he/threshold"
@@ -18,6 +20,21 @@ type epochState struct {
 	planID fl.Digest
 	key    *fl.EpochKey // nil until closed
 	keyID  fl.Digest
+
+	acceptances map[fl.NodeID]fl.Envelope
+	noise       map[fl.Stage]map[fl.NodeID]fl.Envelope // of the self-tests
+	shares      map[fl.Stage]map[fl.NodeID]fl.Envelope
+	complaints  []complaint
+	answers     []answer
+	verdicts    []fl.Verdict
+}
+
+// void reports whether the epoch was given up because somebody cheated.
+func (e epochState) void() bool { return e.key == nil && len(e.verdicts) > 0 }
+
+// convicted reports whether a member was found guilty in the epoch.
+func (e epochState) convicted(node fl.NodeID) bool {
+	return slices.ContainsFunc(e.verdicts, func(v fl.Verdict) bool { return v.Guilty == node })
 }
 
 // complete reports whether every member's document is among docs.
@@ -42,8 +59,51 @@ func (a *Aggregator) epochs(ctx context.Context) ([]epochState, error) {
 				return nil, err
 			}
 		}
+		if err := out[i].readOthers(); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
+}
+
+// readOthers sorts the documents of the later steps.
+func (e *epochState) readOthers() error {
+	e.acceptances = map[fl.NodeID]fl.Envelope{}
+	e.noise = map[fl.Stage]map[fl.NodeID]fl.Envelope{fl.StageTest: {}, fl.StageTrial: {}}
+	e.shares = map[fl.Stage]map[fl.NodeID]fl.Envelope{fl.StageTest: {}, fl.StageTrial: {}}
+	for _, doc := range e.Others {
+		var err error
+		switch doc.Kind {
+		case fl.KeyAcceptance{}.Kind():
+			e.acceptances[doc.Signer] = doc
+		case fl.TestNoise{}.Kind():
+			var d fl.TestNoise
+			if err = doc.Read(&d); err == nil {
+				e.noise[d.Stage][d.Node] = doc
+			}
+		case fl.TestShare{}.Kind():
+			var d fl.TestShare
+			if err = doc.Read(&d); err == nil {
+				e.shares[d.Stage][d.Node] = doc
+			}
+		case fl.Complaint{}.Kind():
+			c := complaint{id: doc.Digest(), doc: doc}
+			err = doc.Read(&c.Complaint)
+			e.complaints = append(e.complaints, c)
+		case fl.ComplaintAnswer{}.Kind():
+			a := answer{doc: doc}
+			err = doc.Read(&a.ComplaintAnswer)
+			e.answers = append(e.answers, a)
+		case fl.Verdict{}.Kind():
+			var v fl.Verdict
+			err = doc.Read(&v)
+			e.verdicts = append(e.verdicts, v)
+		}
+		if err != nil {
+			return fmt.Errorf("reading epoch %d: %w", e.Number, err)
+		}
+	}
+	return nil
 }
 
 func (a *Aggregator) epoch(ctx context.Context, number uint64) (epochState, error) {
@@ -125,6 +185,8 @@ func (a *Aggregator) openEpochFor(ctx context.Context, from fl.Enrolment, genesi
 			return epochState{}, fl.Refuse(fl.CodeNotAllowed, node, "%s is not in the committee of epoch %d", node, e.Number)
 		case i != len(all)-1:
 			return epochState{}, fl.Refuse(fl.CodeWrongAddressee, node, "epoch %d is over", e.Number)
+		case e.void():
+			return epochState{}, fl.Refuse(fl.CodeLate, node, "epoch %d is void: %s", e.Number, e.verdicts[0].Reason)
 		}
 		return e, nil
 	}
@@ -194,6 +256,11 @@ func (a *Aggregator) acceptKeyReveal(ctx context.Context, from fl.Enrolment, doc
 	if err := threshold.VerifyReveal(te, string(d.Node), commitment.Commitment, raw); err != nil {
 		return time.Time{}, fl.Refuse(fl.CodeMalformed, d.Node, "key share: %s", err)
 	}
+	if !d.Attestation.IsZero() {
+		if err := a.needAttestation(ctx, d.Node, d.Attestation); err != nil {
+			return time.Time{}, err
+		}
+	}
 	return a.addEpochDocument(ctx, e, doc)
 }
 
@@ -209,10 +276,28 @@ func (a *Aggregator) acceptKeyDealing(ctx context.Context, from fl.Enrolment, do
 	if !e.complete(e.Reveals) {
 		return time.Time{}, fl.Refuse(fl.CodeNotReady, d.Node, "not every member has revealed its key share yet")
 	}
-	if err := a.checkBoxes(ctx, d.Node, d.Boxes, e.plan.Members, 1); err != nil {
+	if err := a.checkDealing(ctx, e, d.Node, d.Boxes, 0, 1, func(int) threshold.Subject { return threshold.KeySubject() }); err != nil {
 		return time.Time{}, err
 	}
 	return a.addEpochDocument(ctx, e, doc)
+}
+
+// maxAttestation bounds the proof of a key share, in bytes.
+const maxAttestation = 64 << 10
+
+// needAttestation checks that the blob of an attestation is here. What it
+// proves is checked by those who know the circuit.
+func (a *Aggregator) needAttestation(ctx context.Context, node fl.NodeID, digest fl.Digest) error {
+	size, err := a.blobs.Size(ctx, digest)
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		return fl.Refuse(fl.CodeNotReady, node, "attestation %s is not uploaded yet", digest.Short())
+	case err != nil:
+		return err
+	case size > maxAttestation:
+		return fl.Refuse(fl.CodeTooLarge, node, "attestation %s has %d bytes: at most %d", digest.Short(), size, maxAttestation)
+	}
+	return nil
 }
 
 // boxBytes is the size of one sealed share.
@@ -221,57 +306,4 @@ func (a *Aggregator) boxBytes() int { return threshold.BoxBytes(a.suite) }
 // threshold returns the epoch in the terms of package threshold.
 func (e epochState) threshold() (*threshold.Epoch, error) {
 	return threshold.EpochFromDocuments(e.Plan, e.SealKeys)
-}
-
-// closeEpochs computes the collective key of an epoch whose documents are all
-// in.
-func (a *Aggregator) closeEpochs(ctx context.Context) error {
-	all, err := a.epochs(ctx)
-	if err != nil || len(all) == 0 {
-		return err
-	}
-	e := all[len(all)-1]
-	if e.key != nil || !e.complete(e.Dealings) {
-		return nil
-	}
-	te, err := e.threshold()
-	if err != nil {
-		return err
-	}
-	key := fl.EpochKey{Genesis: a.genesisID, EpochPlan: e.planID, Epoch: e.Number}
-	commitments, reveals := map[string][32]byte{}, map[string][]byte{}
-	for _, m := range e.plan.Members {
-		var c fl.KeyCommitment
-		var r fl.KeyReveal
-		if err := errors.Join(e.Commitments[m].Read(&c), e.Reveals[m].Read(&r)); err != nil {
-			return err
-		}
-		raw, err := a.blobs.Get(ctx, r.Reveal)
-		if err != nil {
-			return err
-		}
-		commitments[string(m)], reveals[string(m)] = c.Commitment, raw
-		key.SealKeys = append(key.SealKeys, e.SealKeys[m].Digest())
-		key.Commitments = append(key.Commitments, e.Commitments[m].Digest())
-		key.Reveals = append(key.Reveals, e.Reveals[m].Digest())
-		key.Dealings = append(key.Dealings, e.Dealings[m].Digest())
-	}
-	public, err := threshold.CollectiveKey(te, commitments, reveals)
-	if err != nil {
-		return fmt.Errorf("epoch %d: %w", e.Number, err)
-	}
-	if key.PublicKey, err = a.blobs.Put(ctx, public.Bytes()); err != nil {
-		return err
-	}
-	key.ClosedAt = a.now()
-	doc, err := a.sign(key)
-	if err != nil {
-		return err
-	}
-	if err := a.store.CloseEpoch(ctx, e.Number, doc); err != nil && !errors.Is(err, store.ErrConflict) {
-		return err // a conflict is another replica that closed it a moment earlier
-	}
-	a.log.Info("epoch closed", "epoch", e.Number, "public_key", key.PublicKey.Short())
-	a.wake.signal()
-	return nil
 }

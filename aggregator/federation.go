@@ -48,6 +48,9 @@ type Options struct {
 	// DecryptTimeout ends a round whose committee does not open its sum;
 	// default 10 min.
 	DecryptTimeout time.Duration
+	// AnswerTimeout is how long a dealer may take to answer a complaint before it
+	// is found guilty; default 10 min. A restart begins it anew.
+	AnswerTimeout time.Duration
 	// Tick is how often the loop looks at the clock; default 250 ms.
 	Tick time.Duration
 	// StagingQuota bounds the unfinished uploads of one party, in bytes;
@@ -70,7 +73,7 @@ func (o Options) withDefaults() Options {
 		zero  time.Duration
 	}{
 		{&o.CertificateLifetime, 30 * 24 * time.Hour}, {&o.JoinWindow, 15 * time.Second}, {&o.Grace, 3 * time.Second},
-		{&o.DecryptTimeout, 10 * time.Minute}, {&o.Tick, 250 * time.Millisecond}, {&o.Retain, 24 * time.Hour},
+		{&o.DecryptTimeout, 10 * time.Minute}, {&o.AnswerTimeout, 10 * time.Minute}, {&o.Tick, 250 * time.Millisecond}, {&o.Retain, 24 * time.Hour},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.zero
@@ -101,6 +104,7 @@ type Aggregator struct {
 
 	live   liveness
 	pruned pruner
+	court  court
 
 	certMu sync.Mutex
 	cert   *tls.Certificate

@@ -10,6 +10,7 @@ import (
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/round"
+	"credence/he/threshold"
 )
 
 // submit takes in one signed document of the caller: it checks the signature,
@@ -62,6 +63,11 @@ func (a *Aggregator) intake() map[fl.Kind]accept {
 		fl.KeyCommitment{}.Kind():   a.acceptKeyCommitment,
 		fl.KeyReveal{}.Kind():       a.acceptKeyReveal,
 		fl.KeyDealing{}.Kind():      a.acceptKeyDealing,
+		fl.KeyAcceptance{}.Kind():   a.acceptKeyAcceptance,
+		fl.TestNoise{}.Kind():       a.acceptTestNoise,
+		fl.TestShare{}.Kind():       a.acceptTestShare,
+		fl.Complaint{}.Kind():       a.acceptComplaint,
+		fl.ComplaintAnswer{}.Kind(): a.acceptComplaintAnswer,
 		fl.JobSpec{}.Kind():         a.acceptJob,
 		fl.JobJoin{}.Kind():         a.acceptJoin,
 		fl.JobCancel{}.Kind():       a.acceptCancel,
@@ -249,26 +255,43 @@ func (a *Aggregator) acceptNoise(ctx context.Context, from fl.Enrolment, doc fl.
 	if epoch.plan.Point(d.Node) == 0 {
 		return time.Time{}, fl.Refuse(fl.CodeNotAllowed, d.Node, "%s is not in the committee of epoch %d", d.Node, plan.Epoch)
 	}
-	if err := a.checkBoxes(ctx, d.Node, d.Boxes, epoch.plan.Members, plan.Shards); err != nil {
+	if epoch.convicted(d.Node) {
+		return time.Time{}, fl.Refuse(fl.CodeNotAllowed, d.Node, "%s dealt or complained wrong in epoch %d: its noise is not used any more", d.Node, plan.Epoch)
+	}
+	if err := a.checkDealing(ctx, epoch, d.Node, d.Boxes, 0, plan.Shards, func(shard int) threshold.Subject {
+		return threshold.NoiseSubject(threshold.SumID{Job: string(d.Job), Round: d.Round, Shard: shard})
+	}); err != nil {
 		return time.Time{}, err
 	}
 	at := a.now()
 	return at, a.step(ctx, d.Job, d.Round, round.NoiseDealt{Member: d.Node, Dealing: doc.Digest(), At: at}, stepExtras{documents: []fl.Envelope{doc}})
 }
 
-// checkBoxes checks that a dealing holds, for every shard in order, one box
-// for every member in order, and that the boxes are here.
-func (a *Aggregator) checkBoxes(ctx context.Context, dealer fl.NodeID, boxes []fl.Box, members []fl.NodeID, shards int) error {
+// checkDealing checks that a dealing holds, for every shard from first on, one
+// box for every member in order, that the boxes are here, and that the checks
+// of each shard lie on one polynomial.
+func (a *Aggregator) checkDealing(ctx context.Context, e epochState, dealer fl.NodeID, boxes []fl.Box, first, shards int, subject func(shard int) threshold.Subject) error {
+	members := e.plan.Members
 	if len(boxes) != len(members)*shards {
 		return fl.Refuse(fl.CodeMalformed, dealer, "a dealing of %d boxes: want %d, one for each of %d members and %d shards", len(boxes), len(members)*shards, len(members), shards)
 	}
 	size := a.boxBytes()
 	for i, b := range boxes {
-		if want := members[i%len(members)]; b.Receiver != want || b.Shard != i/len(members) {
-			return fl.Refuse(fl.CodeMalformed, dealer, "box %d is for %s, shard %d: want %s, shard %d", i, b.Receiver, b.Shard, want, i/len(members))
+		if want := members[i%len(members)]; b.Receiver != want || b.Shard != first+i/len(members) {
+			return fl.Refuse(fl.CodeMalformed, dealer, "box %d is for %s, shard %d: want %s, shard %d", i, b.Receiver, b.Shard, want, first+i/len(members))
 		}
 		if err := a.needBlob(ctx, dealer, "sealed share", b.Digest, size); err != nil {
 			return err
+		}
+	}
+	te, err := e.threshold()
+	if err != nil {
+		return err
+	}
+	for shard := first; shard < first+shards; shard++ {
+		d := threshold.DealingFromBoxes(boxes[(shard-first)*len(members):(shard-first+1)*len(members)], shard)
+		if err := threshold.VerifyDealing(te, subject(shard), string(dealer), d); err != nil {
+			return fl.Refuse(fl.CodeMalformed, dealer, "dealing of shard %d: %s", shard, err)
 		}
 	}
 	return nil

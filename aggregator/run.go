@@ -53,5 +53,5 @@ func (a *Aggregator) Run(ctx context.Context) error {
 // something happened; a simulation that decides itself what happens next calls
 // it alone.
 func (a *Aggregator) Pass(ctx context.Context) error {
-	return errors.Join(a.closeEpochs(ctx), a.runRounds(ctx), a.runJobs(ctx), a.prune(ctx))
+	return errors.Join(a.judge(ctx), a.closeEpochs(ctx), a.runRounds(ctx), a.runJobs(ctx), a.prune(ctx))
 }

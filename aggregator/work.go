@@ -35,32 +35,114 @@ func (a *Aggregator) tasksFor(ctx context.Context, party store.Party) ([]*flpb.T
 	return tasks, tag[:], nil
 }
 
-// epochTasks asks a member of the newest, open epoch for its next document.
+// epochTasks asks a member of the newest, open epoch for its next document,
+// and a dealer of any epoch for its answers to complaints.
 func (a *Aggregator) epochTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
 	all, err := a.epochs(ctx)
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	e := all[len(all)-1]
-	if e.key != nil || e.plan.Point(node) == 0 {
-		return nil, nil
+	var tasks []*flpb.Task
+	for i, e := range all {
+		newest := i == len(all)-1
+		if e.plan.Point(node) == 0 || e.void() || e.key == nil && !newest {
+			continue
+		}
+		if open := e.toAnswer(node); len(open) > 0 {
+			task := e.task()
+			task.Step, task.Documents = "answer", open
+			tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Epoch{Epoch: task}})
+		}
+		if e.key != nil || !newest {
+			continue
+		}
+		task, err := a.nextInEpoch(ctx, e, node)
+		if err != nil {
+			return nil, err
+		}
+		if task != nil {
+			tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Epoch{Epoch: task}})
+		}
 	}
+	return tasks, nil
+}
+
+// task is a task of an epoch with the documents that every member has handed
+// in.
+func (e epochState) task() *flpb.EpochTask {
 	task := &flpb.EpochTask{Plan: e.Plan.Encode()}
-	stages := []struct {
+	for _, s := range []struct {
 		docs map[fl.NodeID]fl.Envelope
 		into *[][]byte
-	}{{e.SealKeys, &task.SealKeys}, {e.Commitments, &task.Commitments}, {e.Reveals, &task.Reveals}, {e.Dealings, nil}}
-	for _, stage := range stages {
-		if _, done := stage.docs[node]; !done {
-			return []*flpb.Task{{Task: &flpb.Task_Epoch{Epoch: task}}}, nil
+	}{{e.SealKeys, &task.SealKeys}, {e.Commitments, &task.Commitments}, {e.Reveals, &task.Reveals}, {e.Dealings, &task.Dealings}} {
+		if !e.complete(s.docs) {
+			break
 		}
-		if !e.complete(stage.docs) {
-			return nil, nil // wait for the others
+		*s.into = e.encoded(s.docs)
+	}
+	return task
+}
+
+// encoded returns one document of every member, in their order.
+func (e epochState) encoded(docs map[fl.NodeID]fl.Envelope) [][]byte {
+	var out [][]byte
+	for _, m := range e.plan.Members {
+		out = append(out, docs[m].Encode())
+	}
+	return out
+}
+
+// nextInEpoch is the next document that an open epoch wants from a member, or
+// nil when it waits for others.
+func (a *Aggregator) nextInEpoch(ctx context.Context, e epochState, node fl.NodeID) (*flpb.EpochTask, error) {
+	task := e.task()
+	for _, docs := range []map[fl.NodeID]fl.Envelope{e.SealKeys, e.Commitments, e.Reveals, e.Dealings} {
+		if _, done := docs[node]; !done {
+			return task, nil
 		}
-		if stage.into != nil {
-			for _, m := range e.plan.Members {
-				*stage.into = append(*stage.into, stage.docs[m].Encode())
+		if !e.complete(docs) {
+			return nil, nil
+		}
+	}
+	// A complaint that stands is decided before its member is asked again.
+	var standing bool
+	if _, done := e.acceptances[node]; !done {
+		task.Step = "accept"
+		if task.Documents, standing = e.answersFor(node, fl.StageKey, fl.Digest{}); standing {
+			return nil, nil
+		}
+		return task, nil
+	}
+	if !e.complete(e.acceptances) {
+		return nil, nil
+	}
+	for _, stage := range []fl.Stage{fl.StageTest, fl.StageTrial} {
+		if stage == fl.StageTrial {
+			// All shares of the test are in: the next pass closes the epoch, or
+			// finds that the test failed.
+			if result, known := a.court.result(e.planID); !known || result.ok {
+				return nil, nil
 			}
+		}
+		task.Stage = string(stage)
+		if _, done := e.noise[stage][node]; !done {
+			task.Step = "noise"
+			return task, nil
+		}
+		if !e.complete(e.noise[stage]) {
+			return nil, nil
+		}
+		if _, done := e.shares[stage][node]; !done {
+			task.Step = "share"
+			answers, standing := e.answersFor(node, stage, fl.Digest{})
+			if standing {
+				return nil, nil
+			}
+			task.Documents = append(e.encoded(e.noise[stage]), answers...)
+			return task, nil
+		}
+		if !e.complete(e.shares[stage]) {
+			return nil, nil
 		}
 	}
 	return nil, nil
@@ -91,7 +173,7 @@ func (a *Aggregator) retireTasks(ctx context.Context, node fl.NodeID) ([]*flpb.T
 		return nil, err
 	}
 	task := &flpb.RetireTask{}
-	for _, e := range all {
+	for _, e := range all { // also those that never got a key
 		if e.Number < current.Number && !used[e.Number] && e.plan.Point(node) != 0 {
 			task.Epochs = append(task.Epochs, e.Number)
 		}
@@ -144,6 +226,9 @@ func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.R
 		return nil, err
 	}
 	update, noise, share := wanted(state, epoch.plan, node)
+	noise = noise && !epoch.convicted(node)
+	answers, standing := epoch.answersFor(node, fl.StageRound, r.Plan.Digest())
+	share = share && !standing // it has no share while its complaint stands
 	if !update && !noise && !share {
 		return nil, nil
 	}
@@ -164,7 +249,7 @@ func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.R
 		if err != nil {
 			return nil, err
 		}
-		tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Decrypt{Decrypt: &flpb.DecryptTask{Plan: plan, Seal: seal.Encode(), EpochKey: key}}})
+		tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Decrypt{Decrypt: &flpb.DecryptTask{Plan: plan, Seal: seal.Encode(), EpochKey: key, Answers: answers}}})
 	}
 	return tasks, nil
 }

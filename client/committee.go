@@ -31,6 +31,19 @@ func (n *Node) contribute(ctx context.Context, task *flpb.EpochTask) error {
 		return fmt.Errorf("epoch %d: %w", plan.Epoch, err)
 	}
 	planID := envelope.Digest()
+	switch task.GetStep() {
+	case "":
+	case "accept":
+		return n.acceptKey(ctx, planID, plan, task)
+	case "answer":
+		return n.answerComplaints(ctx, planID, plan, task.GetDocuments())
+	case "noise":
+		return n.dealTestNoise(ctx, planID, plan, fl.Stage(task.GetStage()))
+	case "share":
+		return n.shareTest(ctx, planID, plan, task)
+	default:
+		return fmt.Errorf("the aggregator asks for step %q of an epoch, which this version does not know; update the node", task.GetStep())
+	}
 	switch {
 	case len(task.GetSealKeys()) == 0:
 		key, err := n.holder.SealKey(plan.Epoch)
@@ -87,27 +100,26 @@ func (n *Node) reveal(ctx context.Context, planID fl.Digest, plan fl.EpochPlan, 
 }
 
 func (n *Node) dealKey(ctx context.Context, planID fl.Digest, plan fl.EpochPlan) error {
-	boxes, err := n.holder.Deal(plan.Epoch)
+	dealing, err := n.holder.Deal(plan.Epoch)
 	if err != nil {
 		return err
 	}
-	dealing := fl.KeyDealing{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node}
-	if dealing.Boxes, err = n.uploadBoxes(ctx, plan, 0, boxes); err != nil {
+	boxes, err := n.uploadBoxes(ctx, 0, dealing)
+	if err != nil {
 		return err
 	}
-	return n.send(ctx, dealing)
+	return n.send(ctx, fl.KeyDealing{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node, Boxes: boxes})
 }
 
-func (n *Node) uploadBoxes(ctx context.Context, plan fl.EpochPlan, shard int, boxes map[string][]byte) ([]fl.Box, error) {
-	var out []fl.Box
-	for _, m := range plan.Members {
-		digest, err := n.remote.Upload(ctx, boxes[string(m)])
-		if err != nil {
+// uploadBoxes uploads the boxes of a dealing and returns what its document
+// says of them.
+func (n *Node) uploadBoxes(ctx context.Context, shard int, dealing threshold.Dealing) ([]fl.Box, error) {
+	for _, b := range dealing {
+		if _, err := n.remote.Upload(ctx, b.Box); err != nil {
 			return nil, err
 		}
-		out = append(out, fl.Box{Receiver: m, Shard: shard, Digest: digest})
 	}
-	return out, nil
+	return dealing.Boxes(shard), nil
 }
 
 // fromMembers decodes one document of every member, in their order, and checks
@@ -136,60 +148,62 @@ func (n *Node) fromMembers(ctx context.Context, plan fl.EpochPlan, raw [][]byte,
 	return out, n.remote.RequireLogged(ctx, slices.Collect(maps.Values(out))...)
 }
 
-// takeKey completes an epoch in the key holder: it opens the boxes that the
-// dealers sealed for this member.
+// takeKey completes an epoch in the key holder and confirms it: its key is
+// published, so nobody complains about it any more.
 func (n *Node) takeKey(ctx context.Context, k *epochKey) error {
 	if n.completed == k.id {
 		return nil
 	}
-	reveals, boxes := map[string][]byte{}, map[string][]byte{}
-	var dealings []fl.Envelope
-	for i, m := range k.plan.Members {
-		revealEnvelope, err := n.remote.Document(ctx, k.doc.Reveals[i])
-		if err != nil {
-			return err
-		}
-		var r fl.KeyReveal
-		if err := n.openMembers(ctx, revealEnvelope, m, &r); err != nil {
-			return err
-		}
-		if reveals[string(m)], err = n.remote.Fetch(ctx, r.Reveal, k.doc.Reveals[i]); err != nil {
-			return err
-		}
-		dealingEnvelope, err := n.remote.Document(ctx, k.doc.Dealings[i])
-		if err != nil {
-			return err
-		}
-		var d fl.KeyDealing
-		if err := n.openMembers(ctx, dealingEnvelope, m, &d); err != nil {
-			return err
-		}
-		if d.EpochPlan != k.planID || d.Node != m {
-			return fmt.Errorf("the key dealing of %s is for another epoch or member", m)
-		}
-		dealings = append(dealings, dealingEnvelope)
-		if boxes[string(m)], err = n.fetchBox(ctx, d.Boxes, 0, k.doc.Dealings[i]); err != nil {
-			return err
-		}
+	dealings, err := n.documents(ctx, k.plan, k.doc.Dealings)
+	if err != nil {
+		return err
 	}
-	if err := n.remote.RequireLogged(ctx, dealings...); err != nil {
-		return fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
-	}
-	if _, err := n.holder.Complete(k.plan.Epoch, reveals, boxes); err != nil {
+	if _, err := n.completeEpoch(ctx, k.planID, k.plan, k.epoch, k.reveals, dealings, nil); err != nil {
 		return fmt.Errorf("taking the key shares of epoch %d: %w", k.plan.Epoch, err)
+	}
+	if err := n.holder.Confirm(k.plan.Epoch); err != nil {
+		return err
 	}
 	n.completed = k.id
 	n.log.Info("holding a key share", "epoch", k.plan.Epoch, "threshold", k.plan.Threshold, "members", len(k.plan.Members))
 	return nil
 }
 
-func (n *Node) fetchBox(ctx context.Context, boxes []fl.Box, shard int, via fl.Digest) ([]byte, error) {
-	for _, b := range boxes {
-		if b.Receiver == n.home.Node && b.Shard == shard {
-			return n.remote.Fetch(ctx, b.Digest, via)
+// documents fetches one document of every member, in their order; the caller
+// checks the signatures.
+func (n *Node) documents(ctx context.Context, plan fl.EpochPlan, digests []fl.Digest) (map[fl.NodeID]fl.Envelope, error) {
+	out := make(map[fl.NodeID]fl.Envelope, len(digests))
+	for i, m := range plan.Members {
+		envelope, err := n.remote.Document(ctx, digests[i])
+		if err != nil {
+			return nil, err
+		}
+		out[m] = envelope
+	}
+	return out, nil
+}
+
+// receive reads what one member dealt to this one: the document, whose
+// signature it checks, and the box.
+func (n *Node) receive(ctx context.Context, epoch *threshold.Epoch, planID fl.Digest, dealer fl.NodeID, doc fl.Envelope, shard int) (threshold.Received, error) {
+	var r threshold.Received
+	signer, _, err := n.remote.Member(ctx, dealer)
+	if err != nil {
+		return r, err
+	}
+	if err := doc.Verify(signer.SigningKey); err != nil {
+		return r, err
+	}
+	if _, r.Dealing, err = threshold.DealingFromDocument(epoch, planID, dealer, doc, shard); err != nil {
+		return r, err
+	}
+	for _, b := range r.Dealing {
+		if b.Receiver == string(n.home.Node) {
+			r.Box, err = n.remote.Fetch(ctx, b.Digest, doc.Digest())
+			return r, err
 		}
 	}
-	return nil, fmt.Errorf("dealing %s holds no box for this node and shard %d", via.Short(), shard)
+	return r, fmt.Errorf("the dealing %s of %s holds no box for this node and shard %d", doc.Digest().Short(), dealer, shard)
 }
 
 // dealNoise deals this member's smudging noise for every shard of a round.
@@ -209,11 +223,11 @@ func (n *Node) dealNoise(ctx context.Context, task *flpb.NoiseTask) error {
 	}
 	dealing := fl.NoiseDealing{Genesis: plan.Genesis, Plan: planEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node}
 	for shard := range plan.Shards {
-		boxes, err := n.holder.DealNoise(plan.Epoch, threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard})
+		dealt, err := n.holder.DealNoise(plan.Epoch, threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard})
 		if err != nil {
 			return err
 		}
-		uploaded, err := n.uploadBoxes(ctx, k.plan, shard, boxes)
+		uploaded, err := n.uploadBoxes(ctx, shard, dealt)
 		if err != nil {
 			return err
 		}
@@ -270,9 +284,18 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 	if err := n.takeKey(ctx, k); err != nil {
 		return err
 	}
-	noise, err := n.noiseFor(ctx, seal, planEnvelope.Digest(), plan)
+	answers, err := n.readAnswers(ctx, k.planID, task.GetAnswers())
 	if err != nil {
 		return err
+	}
+	noise, err := n.noiseFor(ctx, seal, k, planEnvelope.Digest(), plan, answers)
+	if err != nil {
+		return err
+	}
+	complaint := fl.Complaint{Genesis: plan.Genesis, EpochPlan: k.planID, Node: n.home.Node, Stage: fl.StageRound, Plan: planEnvelope.Digest()}
+	dealings := make(map[string]fl.Digest, len(seal.Dealers))
+	for i, dealer := range seal.Dealers {
+		dealings[string(dealer)] = seal.Dealings[i]
 	}
 	answer := fl.DecryptionShare{Genesis: plan.Genesis, Seal: sealEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node}
 	for shard, sum := range seal.Sums {
@@ -292,6 +315,9 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 			// The other half is not needed here; its address binds it.
 			C0Digest: sum.C0, C1: c1, Noise: noise[shard],
 		})
+		if charge(&complaint, err, shard, dealings) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("releasing the share of shard %d: %w", shard, err)
 		}
@@ -301,17 +327,16 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 		}
 		answer.Shares = append(answer.Shares, fl.ShareRef{Shard: shard, Digest: digest})
 	}
+	if len(complaint.Charges) > 0 {
+		return n.complainAbout(ctx, complaint)
+	}
 	return n.send(ctx, answer)
 }
 
-// noiseFor fetches the boxes that the seal's dealers sealed for this member,
-// by shard and dealer.
-func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, planID fl.Digest, plan fl.Plan) ([]map[string][]byte, error) {
-	var dealings []fl.Envelope
-	noise := make([]map[string][]byte, plan.Shards)
-	for shard := range noise {
-		noise[shard] = map[string][]byte{}
-	}
+// noiseFor fetches what the seal's dealers dealt to this member, by shard and
+// dealer.
+func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, k *epochKey, planID fl.Digest, plan fl.Plan, answers answeredKeys) ([]map[string]threshold.Received, error) {
+	noise := make([]map[string]threshold.Received, plan.Shards)
 	for i, dealer := range seal.Dealers {
 		envelope, err := n.remote.Document(ctx, seal.Dealings[i])
 		if err != nil {
@@ -324,14 +349,19 @@ func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, planID fl.Digest, pla
 		if d.Plan != planID || d.Node != dealer {
 			return nil, fmt.Errorf("the noise dealing of %s is for another plan or member", dealer)
 		}
-		dealings = append(dealings, envelope)
 		for shard := range noise {
-			if noise[shard][string(dealer)], err = n.fetchBox(ctx, d.Boxes, shard, seal.Dealings[i]); err != nil {
+			r, err := n.receive(ctx, k.epoch, k.planID, dealer, envelope, shard)
+			if err != nil {
 				return nil, err
 			}
+			r.Key = answers[answeredKey{dealer, fl.StageRound, planID, shard}]
+			if noise[shard] == nil {
+				noise[shard] = map[string]threshold.Received{}
+			}
+			noise[shard][string(dealer)] = r
 		}
 	}
-	return noise, n.remote.RequireLogged(ctx, dealings...)
+	return noise, nil
 }
 
 // retire erases this member's shares of keys that no round uses any more.

@@ -325,7 +325,8 @@ func (n *Node) do(ctx context.Context, task *flpb.Task) error {
 func taskKey(task *flpb.Task) string {
 	switch t := task.GetTask().(type) {
 	case *flpb.Task_Epoch:
-		return fmt.Sprintf("epoch %x %d %d %d", fl.DigestBytes(t.Epoch.GetPlan()), len(t.Epoch.GetSealKeys()), len(t.Epoch.GetCommitments()), len(t.Epoch.GetReveals()))
+		e := t.Epoch
+		return fmt.Sprintf("epoch %x %d %d %d %s %s %d", fl.DigestBytes(e.GetPlan()), len(e.GetSealKeys()), len(e.GetCommitments()), len(e.GetReveals()), e.GetStep(), e.GetStage(), len(e.GetDocuments()))
 	case *flpb.Task_Offer:
 		return fmt.Sprintf("offer %x", fl.DigestBytes(t.Offer.GetJobSpec()))
 	case *flpb.Task_Train:
@@ -333,7 +334,7 @@ func taskKey(task *flpb.Task) string {
 	case *flpb.Task_Noise:
 		return fmt.Sprintf("noise %x", fl.DigestBytes(t.Noise.GetPlan()))
 	case *flpb.Task_Decrypt:
-		return fmt.Sprintf("decrypt %x", fl.DigestBytes(t.Decrypt.GetSeal()))
+		return fmt.Sprintf("decrypt %x %d", fl.DigestBytes(t.Decrypt.GetSeal()), len(t.Decrypt.GetAnswers()))
 	}
 	return "other"
 }

@@ -20,6 +20,8 @@ type epochKey struct {
 	plan   fl.EpochPlan
 	epoch  *threshold.Epoch
 	public *he.PublicKey
+	// reveals are the members' key shares as they opened them.
+	reveals map[string][]byte
 }
 
 // verifyEpochKey fetches and checks everything that a closed epoch rests on.
@@ -75,17 +77,22 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 			return nil, err
 		}
 	}
-	if err := n.remote.RequireLogged(ctx, logged...); err != nil {
-		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
-	}
 	if k.epoch, err = threshold.EpochFromDocuments(planEnvelope, sealKeys); err != nil {
 		return nil, err
 	}
+	k.reveals = reveals
 	if k.public, err = threshold.CollectiveKey(k.epoch, commitments, reveals); err != nil {
 		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
 	}
 	if got := fl.DigestBytes(k.public.Bytes()); got != k.doc.PublicKey {
 		return nil, fmt.Errorf("epoch %d: the aggregator's collective key is not the sum of the members' key shares", k.plan.Epoch)
+	}
+	rest, err := n.verifyMaking(ctx, k)
+	if err != nil {
+		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
+	}
+	if err := n.remote.RequireLogged(ctx, append(logged, rest...)...); err != nil {
+		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
 	}
 	n.epoch = k
 	return k, nil

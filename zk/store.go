@@ -89,6 +89,27 @@ func wrap(doing string, err error) error {
 	return nil
 }
 
+// parseManifest decodes a manifest strictly.
+func parseManifest(b []byte) (Manifest, error) {
+	var m Manifest
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil {
+		return m, fmt.Errorf("%w: %w", ErrKeys, err)
+	}
+	switch _, err := dec.Token(); {
+	case !errors.Is(err, io.EOF):
+		return m, fmt.Errorf("%w: something follows the manifest", ErrKeys)
+	case m.Version != manifestVersion:
+		return m, fmt.Errorf("%w: version %d, this build reads %d", ErrKeys, m.Version, manifestVersion)
+	case m.Origin != OriginLocal && m.Origin != OriginCeremony:
+		return m, fmt.Errorf("%w: origin %q: want %q or %q", ErrKeys, m.Origin, OriginLocal, OriginCeremony)
+	case m.Circuit.IsZero() || m.Verifying.IsZero() || m.SRS.IsZero():
+		return m, fmt.Errorf("%w: circuit, verifying key and SRS must be named", ErrKeys)
+	}
+	return m, nil
+}
+
 // A Store is a folder of keys. Files are named by their SHA-256 and checked
 // against it whenever they are read; a manifest for each shape says which
 // belong together. Nothing in it is secret.
@@ -157,18 +178,12 @@ func (s *Store) Load(shape *rlwe.Shape, pin fl.Digest, progress Progress) (*Keys
 	if err != nil {
 		return nil, fmt.Errorf("zk: reading the key manifest of %s: %w", shape.Name, err)
 	}
-	var m Manifest
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%w: manifest %s: %w", ErrKeys, path, err)
+	m, err := parseManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", path, err)
 	}
-	if m.Origin != OriginLocal && m.Origin != OriginCeremony {
-		return nil, fmt.Errorf("%w: manifest %s: origin %q", ErrKeys, path, m.Origin)
-	}
-	if dec.More() || m.Version != manifestVersion || m.Shape != shape.Name {
-		return nil, fmt.Errorf("%w: manifest %s is of version %d and shape %q: want %d and %q",
-			ErrKeys, path, m.Version, m.Shape, manifestVersion, shape.Name)
+	if m.Shape != shape.Name {
+		return nil, fmt.Errorf("%w: manifest %s is for %q, want %q", ErrKeys, path, m.Shape, shape.Name)
 	}
 	if !pin.IsZero() && m.Digest() != pin {
 		return nil, fmt.Errorf("%w: manifest %s is %s, the federation's keys are %s: fetch those",

@@ -60,7 +60,7 @@ type Epoch struct {
 	// complaints with their answers, verdicts. They are sorted by what they are and
 	// whose.
 	Others []fl.Envelope
-	Key         *fl.Envelope // nil until the epoch is closed
+	Key    *fl.Envelope // nil until the epoch is closed
 }
 
 // JobPhase is where a job stands.

@@ -1,8 +1,10 @@
 package federation_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -77,6 +79,9 @@ type simNode struct {
 	revoked bool
 	calls   int           // that it makes before it dies; negative: it lives
 	skew    time.Duration // of its clock
+	said    *bytes.Buffer // its log, when a test wants it
+	before  func(req any) error
+	tasks   func(*flpb.WorkResponse) // changes what it is asked to do
 }
 
 type simClock struct {
@@ -256,9 +261,13 @@ func (s *simulation) open(n *simNode) {
 	if n.node != nil {
 		return
 	}
+	log := quiet()
+	if n.said != nil {
+		log = slog.New(slog.NewTextHandler(n.said, nil))
+	}
 	var err error
 	n.node, err = client.Open(s.nodeDir(n.id), client.Options{
-		Now: func() time.Time { return s.clock.now().Add(n.skew) }, Wait: time.Millisecond, AllowInsecure: true, UploadChunk: 1500,
+		Log: log, Now: func() time.Time { return s.clock.now().Add(n.skew) }, Wait: time.Millisecond, AllowInsecure: true, UploadChunk: 1500,
 		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(s.watch(n)), s.network.Dial(n.id), quick},
 	})
 	s.must(err)
@@ -281,6 +290,11 @@ func (s *simulation) watch(n *simNode) grpc.UnaryClientInterceptor {
 		if n.calls > 0 {
 			n.calls--
 		}
+		if n.before != nil {
+			if err := n.before(req); err != nil {
+				return err
+			}
+		}
 		if submit, ok := req.(*flpb.SubmitRequest); ok {
 			m := message{n.id, slices.Clone(submit.GetDocument())}
 			if len(s.sent) < 200 {
@@ -289,7 +303,11 @@ func (s *simulation) watch(n *simNode) grpc.UnaryClientInterceptor {
 				s.sent[s.rng.IntN(len(s.sent))] = m
 			}
 		}
-		return invoke(ctx, method, req, reply, cc, opts...)
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if work, ok := reply.(*flpb.WorkResponse); ok && n.tasks != nil {
+			n.tasks(work)
+		}
+		return err
 	}
 }
 

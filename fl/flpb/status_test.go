@@ -181,7 +181,7 @@ func TestFromStatusLeavesOtherErrors(t *testing.T) {
 		status.Error(codes.Unavailable, "connection refused"),
 		foreign.Err(), // a proxy's refusal is not the aggregator's
 	} {
-		if got := FromStatus(err); got != err { //nolint:errorlint // identity is the claim
+		if got := FromStatus(err); got != err { // identity is the claim
 			t.Errorf("FromStatus(%v) = %v", err, got)
 		}
 	}

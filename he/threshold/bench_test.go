@@ -8,7 +8,7 @@ import (
 )
 
 // benchCommittee is a 3-of-5 committee with one sum and its noise.
-func benchCommittee(b *testing.B, f func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]map[string][]byte)) {
+func benchCommittee(b *testing.B, f func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]Dealing)) {
 	for _, s := range he.Suites() {
 		if s.Insecure() {
 			continue
@@ -25,7 +25,7 @@ func benchCommittee(b *testing.B, f func(b *testing.B, c *committee, id SumID, s
 
 // BenchmarkKeyContribution is one member's work for an epoch (5 receivers).
 func BenchmarkKeyContribution(b *testing.B) {
-	benchCommittee(b, func(b *testing.B, c *committee, _ SumID, _ *he.Sum, _ map[string]map[string][]byte) {
+	benchCommittee(b, func(b *testing.B, c *committee, _ SumID, _ *he.Sum, _ map[string]Dealing) {
 		for b.Loop() {
 			_, err := newKeyContribution(c.epoch, memberName(0))
 			ok(b, err)
@@ -36,11 +36,11 @@ func BenchmarkKeyContribution(b *testing.B) {
 // BenchmarkDealNoise is one member's dealing for one sum (5 receivers), state
 // kept in memory.
 func BenchmarkDealNoise(b *testing.B) {
-	benchCommittee(b, func(b *testing.B, c *committee, id SumID, _ *he.Sum, _ map[string]map[string][]byte) {
+	benchCommittee(b, func(b *testing.B, c *committee, id SumID, _ *he.Sum, _ map[string]Dealing) {
 		h := c.holders[0]
 		for b.Loop() {
 			id.Round++
-			must[map[string][]byte](b)(h.DealNoise(testEpoch, id))
+			must[Dealing](b)(h.DealNoise(testEpoch, id))
 			delete(c.stores[0].visible, dirNoise+"/"+sumName(id))
 		}
 	})
@@ -49,7 +49,7 @@ func BenchmarkDealNoise(b *testing.B) {
 // BenchmarkDecryptionShare is a whole Release: open five noise boxes, compute,
 // record (in memory).
 func BenchmarkDecryptionShare(b *testing.B) {
-	benchCommittee(b, func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]map[string][]byte) {
+	benchCommittee(b, func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]Dealing) {
 		h := c.holders[0]
 		req := c.request(id, sum, noise, h.Self())
 		for b.Loop() {
@@ -61,7 +61,7 @@ func BenchmarkDecryptionShare(b *testing.B) {
 
 // BenchmarkDecryptionShareOnDisk is the same with the state on a real disk.
 func BenchmarkDecryptionShareOnDisk(b *testing.B) {
-	benchCommittee(b, func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]map[string][]byte) {
+	benchCommittee(b, func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]Dealing) {
 		d, err := openDisk(b.TempDir())
 		ok(b, err)
 		for name, f := range c.stores[0].visible {
@@ -87,7 +87,7 @@ func BenchmarkCombineChecked(b *testing.B) { benchCombine(b, 5, 0) }
 func BenchmarkCombineOneWrong(b *testing.B) { benchCombine(b, 5, 1) }
 
 func benchCombine(b *testing.B, count, wrong int) {
-	benchCommittee(b, func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]map[string][]byte) {
+	benchCommittee(b, func(b *testing.B, c *committee, id SumID, sum *he.Sum, noise map[string]Dealing) {
 		shares := c.release(b, id, sum, noise, 0, 1, 2, 3, 4)[:count]
 		for i := range wrong {
 			shares[i] = c.corrupt(shares[i])

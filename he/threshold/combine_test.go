@@ -266,11 +266,7 @@ func TestOversizedNoise(t *testing.T) {
 	sum, _ := c.randomSum(t, rng, 2)
 	noise := c.noise(t, id, 2)
 	cheat := c.holders[0].Self()
-	boxes, err := sealShares(c.epoch, c.epoch.Suite().UniformPoly(), func(receiver string) []byte {
-		return noiseShareInfo(c.epoch, id, cheat, receiver)
-	})
-	ok(t, err)
-	noise[cheat] = boxes
+	noise[cheat] = must[Dealing](t)(deal(c.epoch, NoiseSubject(id), cheat, c.epoch.Suite().UniformPoly(), newSeed()))
 	shares := c.release(t, id, sum, noise, 0, 1, 2, 3)
 	if _, err := Combine(c.epoch, sum, 2, shares); !errors.Is(err, he.ErrNoise) {
 		t.Fatalf("oversized noise: %v", err)

@@ -18,7 +18,7 @@ type committee struct {
 	// what travelled, for tests that replay it
 	commitments map[string][32]byte
 	reveals     map[string][]byte
-	keyBoxes    map[string]map[string][]byte // dealer -> receiver
+	dealings    map[string]Dealing // of the key, by dealer
 }
 
 const testEpoch = 7
@@ -59,21 +59,31 @@ func startCommittee(t testing.TB, suite string, n, threshold int) *committee {
 // exchange runs commit, reveal and deal for all.
 func (c *committee) exchange(t testing.TB) {
 	c.commitments, c.reveals = map[string][32]byte{}, map[string][]byte{}
-	c.keyBoxes = map[string]map[string][]byte{}
+	c.dealings = map[string]Dealing{}
 	for _, h := range c.holders {
 		c.commitments[h.Self()] = must[[32]byte](t)(h.Commit(c.epoch))
 	}
 	for _, h := range c.holders {
 		c.reveals[h.Self()] = must[[]byte](t)(h.Reveal(testEpoch, c.commitments))
-		c.keyBoxes[h.Self()] = must[map[string][]byte](t)(h.Deal(testEpoch))
+		c.dealings[h.Self()] = must[Dealing](t)(h.Deal(testEpoch))
 	}
 }
 
-// addressed picks the boxes for one receiver: dealer -> box.
-func addressed(boxes map[string]map[string][]byte, receiver string) map[string][]byte {
-	out := map[string][]byte{}
-	for dealer, b := range boxes {
-		out[dealer] = b[receiver]
+// addressed is what one receiver gets of each dealer.
+func addressed(dealings map[string]Dealing, receiver string) map[string]Received {
+	out := map[string]Received{}
+	for dealer, d := range dealings {
+		box, _ := d.box(receiver)
+		out[dealer] = Received{Dealing: withoutBoxes(d), Box: box.Box}
+	}
+	return out
+}
+
+// withoutBoxes is a dealing as documents carry it.
+func withoutBoxes(d Dealing) Dealing {
+	out := slices.Clone(d)
+	for i := range out {
+		out[i].Box = nil
 	}
 	return out
 }
@@ -82,7 +92,7 @@ func newCommittee(t testing.TB, suite string, n, threshold int) *committee {
 	c := startCommittee(t, suite, n, threshold)
 	c.exchange(t)
 	for _, h := range c.holders {
-		pk := must[*he.PublicKey](t)(h.Complete(testEpoch, c.reveals, addressed(c.keyBoxes, h.Self())))
+		pk := must[*he.PublicKey](t)(h.Complete(testEpoch, c.reveals, addressed(c.dealings, h.Self())))
 		if c.pk != nil && c.pk.Digest() != pk.Digest() {
 			t.Fatal("members disagree on the public key")
 		}
@@ -91,16 +101,16 @@ func newCommittee(t testing.TB, suite string, n, threshold int) *committee {
 	return c
 }
 
-// noise has the first k members deal for one sum: dealer -> receiver -> box.
-func (c *committee) noise(t testing.TB, id SumID, k int) map[string]map[string][]byte {
-	out := map[string]map[string][]byte{}
+// noise has the first k members deal for one sum, by dealer.
+func (c *committee) noise(t testing.TB, id SumID, k int) map[string]Dealing {
+	out := map[string]Dealing{}
 	for _, h := range c.holders[:k] {
-		out[h.Self()] = must[map[string][]byte](t)(h.DealNoise(testEpoch, id))
+		out[h.Self()] = must[Dealing](t)(h.DealNoise(testEpoch, id))
 	}
 	return out
 }
 
-func (c *committee) request(id SumID, sum *he.Sum, noise map[string]map[string][]byte, receiver string) ReleaseRequest {
+func (c *committee) request(id SumID, sum *he.Sum, noise map[string]Dealing, receiver string) ReleaseRequest {
 	return ReleaseRequest{
 		Epoch: testEpoch, Sum: id, C0Digest: sum.PartDigest(he.C0), C1: sum.PartBytes(he.C1),
 		Noise: addressed(noise, receiver),
@@ -108,7 +118,7 @@ func (c *committee) request(id SumID, sum *he.Sum, noise map[string]map[string][
 }
 
 // release has the given members answer.
-func (c *committee) release(t testing.TB, id SumID, sum *he.Sum, noise map[string]map[string][]byte, who ...int) []DecryptionShare {
+func (c *committee) release(t testing.TB, id SumID, sum *he.Sum, noise map[string]Dealing, who ...int) []DecryptionShare {
 	var out []DecryptionShare
 	for _, i := range who {
 		h := c.holders[i]

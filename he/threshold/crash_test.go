@@ -20,8 +20,10 @@ type world struct {
 	seen    map[string][]byte
 	digests map[SumID][32]byte
 	sums    map[SumID][2]*he.Sum // an honest sum and an attacker's
-	noise   map[SumID]map[string]map[string][]byte
+	noise   map[SumID]map[string]Dealing
 	erased  bool
+	// confirming: the member was told that the epoch's key is published.
+	confirming bool
 }
 
 func (w *world) note(what string, v []byte) {
@@ -32,10 +34,12 @@ func (w *world) note(what string, v []byte) {
 	w.seen[what] = bytes.Clone(v)
 }
 
-func (w *world) noteBoxes(what string, boxes map[string][]byte) {
-	for r, b := range boxes {
-		w.note(what+"/"+r, b)
+func (w *world) noteDealing(what string, d Dealing) {
+	for _, b := range d {
+		w.note(what+"/"+b.Receiver, b.Box)
 	}
+	digest := d.Digest()
+	w.note(what, digest[:])
 }
 
 // ask requests a share of one of the two sums and records what came.
@@ -104,12 +108,12 @@ func (w *world) drive(h *KeyHolder, rng *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	w.noteBoxes("key box", boxes)
+	w.noteDealing("key box", boxes)
 	reveals := map[string][]byte{h.Self(): reveal}
-	all := map[string]map[string][]byte{h.Self(): boxes}
+	all := map[string]Dealing{h.Self(): boxes}
 	for _, o := range w.c.holders {
 		reveals[o.Self()] = must[[]byte](w.t)(o.Reveal(testEpoch, commitments))
-		all[o.Self()] = must[map[string][]byte](w.t)(o.Deal(testEpoch))
+		all[o.Self()] = must[Dealing](w.t)(o.Deal(testEpoch))
 	}
 	pk, err := h.Complete(testEpoch, reveals, addressed(all, h.Self()))
 	if err != nil {
@@ -120,6 +124,9 @@ func (w *world) drive(h *KeyHolder, rng *rand.Rand) error {
 		must[*he.PublicKey](w.t)(o.Complete(testEpoch, reveals, addressed(all, o.Self())))
 	}
 	w.c.pk = pk
+	if err := w.selfTest(h, all); err != nil {
+		return err
+	}
 	for _, id := range crashSums {
 		if _, made := w.sums[id]; !made {
 			a, _ := w.c.randomSum(w.t, rng, 1)
@@ -140,11 +147,11 @@ func (w *world) drive(h *KeyHolder, rng *rand.Rand) error {
 		if err != nil {
 			return err
 		}
-		w.noteBoxes("noise box "+id.String(), mine)
+		w.noteDealing("noise box "+id.String(), mine)
 		if w.noise[id] == nil {
-			w.noise[id] = map[string]map[string][]byte{h.Self(): mine}
+			w.noise[id] = map[string]Dealing{h.Self(): mine}
 			for _, o := range w.c.holders {
-				w.noise[id][o.Self()] = must[map[string][]byte](w.t)(o.DealNoise(testEpoch, id))
+				w.noise[id][o.Self()] = must[Dealing](w.t)(o.DealNoise(testEpoch, id))
 			}
 		}
 		if err := w.ask(h, id, 0); err != nil && !errors.Is(err, ErrSecondDigest) {
@@ -164,6 +171,45 @@ func (w *world) drive(h *KeyHolder, rng *rand.Rand) error {
 	return nil
 }
 
+// selfTest answers a complaint, takes part in the self-test and confirms the
+// epoch.
+func (w *world) selfTest(h *KeyHolder, dealings map[string]Dealing) error {
+	key, err := h.Answer(testEpoch, KeySubject(), memberName(1))
+	if errors.Is(err, ErrNotReady) && w.confirming {
+		return h.Confirm(testEpoch)
+	}
+	if err != nil {
+		return err
+	}
+	w.note("answer", key)
+	for _, target := range []string{"", memberName(1)} {
+		n, err := w.c.epoch.target(target)
+		if err != nil {
+			return err
+		}
+		id := TestSum(testEpoch, n)
+		mine, err := h.DealNoise(testEpoch, id)
+		if errors.Is(err, ErrRoundClosed) && w.confirming {
+			return h.Confirm(testEpoch)
+		}
+		if err != nil {
+			return err
+		}
+		w.noteDealing("noise box "+id.String(), mine)
+		noise := map[string]Dealing{h.Self(): mine}
+		for _, o := range w.c.holders {
+			noise[o.Self()] = must[Dealing](w.t)(o.DealNoise(testEpoch, id))
+		}
+		share, err := h.ReleaseTest(TestRequest{Epoch: testEpoch, Target: target, KeyShare: addressed(dealings, h.Self())[memberName(1)], Noise: addressed(noise, h.Self())})
+		if err != nil {
+			return err
+		}
+		w.note("share "+id.String(), share)
+	}
+	w.confirming = true
+	return h.Confirm(testEpoch)
+}
+
 // attack asks for the other ciphertext of every sum; it must be refused
 // wherever the first was answered.
 func (w *world) attack(h *KeyHolder) {
@@ -179,7 +225,7 @@ func (w *world) attack(h *KeyHolder) {
 
 func newWorld(t *testing.T, label string) *world {
 	w := &world{t: t, label: label, c: &committee{}, seen: map[string][]byte{}, digests: map[SumID][32]byte{},
-		sums: map[SumID][2]*he.Sum{}, noise: map[SumID]map[string]map[string][]byte{}}
+		sums: map[SumID][2]*he.Sum{}, noise: map[SumID]map[string]Dealing{}}
 	for i := range 2 {
 		w.c.holders = append(w.c.holders, must[*KeyHolder](t)(openHolder(newMemory(), memberName(i+1))))
 	}

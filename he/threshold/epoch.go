@@ -200,6 +200,25 @@ func (id SumID) check() error {
 	return nil
 }
 
+// testJob is the job of the self-test's sums. No job of a federation has that
+// name: names have no '/'.
+const testJob = "/self-test"
+
+// TestSum is the place of an epoch's self-test: target 0 tests the collective
+// key, target j the dealing of the member at point j.
+func TestSum(epoch uint64, target int) SumID {
+	return SumID{Job: testJob, Round: epoch, Shard: target}
+}
+
+// forData refuses the places of the self-test, whose ciphertext a holder makes
+// itself.
+func (id SumID) forData() error {
+	if id.Job == testJob {
+		return fmt.Errorf("%w: %v", ErrReserved, id)
+	}
+	return id.check()
+}
+
 func (id SumID) write(w *writer) {
 	w.str(id.Job)
 	w.u64(id.Round)

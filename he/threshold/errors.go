@@ -22,6 +22,17 @@ var (
 	ErrConflict = errors.New("threshold: differs from what was fixed before")
 	// ErrBox: a sealed share that does not open, or opens to garbage.
 	ErrBox = errors.New("threshold: sealed share refused")
+	// ErrDealing: a dealing whose shares do not lie on one polynomial, or do not
+	// give the checks that the dealer published.
+	ErrDealing = errors.New("threshold: inconsistent dealing")
+	// ErrKey: a content key that is not the one the dealer committed to.
+	ErrKey = errors.New("threshold: not the key that was committed to")
+	// ErrFalseComplaint: a complaint about a box that is right.
+	ErrFalseComplaint = errors.New("threshold: complaint refuted")
+	// ErrSelfTest: an epoch's self-test does not open to zero.
+	ErrSelfTest = errors.New("threshold: self-test failed")
+	// ErrReserved: a sum that only the self-test uses.
+	ErrReserved = errors.New("threshold: reserved for the self-test")
 	// ErrNotReady: a step asked for before the one it needs.
 	ErrNotReady = errors.New("threshold: earlier step is missing")
 	// ErrEpochErased: the epoch's secrets are gone.

@@ -18,8 +18,9 @@ import (
 // directory.
 //
 // The order of an epoch: SealKey, then (once all seal keys are known) Commit,
-// Reveal, Deal, Complete; then DealNoise and Release for each sum, CloseRound
-// after each round, and EraseEpoch at the end.
+// Reveal, Deal, Complete; DealNoise and ReleaseTest for the self-test; Confirm
+// once the epoch's key is published; then DealNoise and Release for each sum,
+// CloseRound after each round, and EraseEpoch at the end.
 type KeyHolder struct {
 	mu     sync.Mutex
 	self   string
@@ -184,7 +185,13 @@ func (h *KeyHolder) Commit(e *Epoch) ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, err
 	}
-	c = &commitState{self: h.self, epoch: e, reveal: made.reveal, boxes: made.boxes}
+	defer clear(made.seed)
+	// First the seed: without the contribution it means nothing, and a
+	// contribution without it could not be defended.
+	if err := h.put(dirEpochs, epochFile(e.Number(), "answers"), kindAnswers, made.seed); err != nil {
+		return [32]byte{}, err
+	}
+	c = &commitState{self: h.self, epoch: e, reveal: made.reveal, dealing: made.dealing}
 	if err := h.put(dirEpochs, epochFile(e.Number(), "commit"), kindCommit, c.encode()); err != nil {
 		return [32]byte{}, err
 	}
@@ -277,9 +284,9 @@ func (h *KeyHolder) fixedCommitments(number uint64) (map[string][32]byte, error)
 	return m, nil
 }
 
-// Deal returns the member's sealed key shares, by receiver (its own
-// included), BoxBytes each.
-func (h *KeyHolder) Deal(number uint64) (map[string][]byte, error) {
+// Deal returns the member's sealed key shares, one for each member (its own
+// included) in the order of the points, BoxBytes each.
+func (h *KeyHolder) Deal(number uint64) (Dealing, error) {
 	leave, err := h.enter()
 	if err != nil {
 		return nil, err
@@ -289,14 +296,15 @@ func (h *KeyHolder) Deal(number uint64) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.boxes, nil
+	return c.dealing, nil
 }
 
-// Complete takes every member's reveal and the box every dealer sealed for
-// this member (both by sender, its own included), checks them, keeps this member's
+// Complete takes every member's reveal and dealing with the box for this
+// member (both by sender, its own included), checks them, keeps this member's
 // share of the collective secret and returns the collective public key. The
-// sender of anything wrong is named; nothing is kept then.
-func (h *KeyHolder) Complete(number uint64, reveals, boxes map[string][]byte) (*he.PublicKey, error) {
+// sender of anything wrong is named; nothing is kept then. A ComplaintError
+// holds what the member publishes against dealers whose boxes are wrong.
+func (h *KeyHolder) Complete(number uint64, reveals map[string][]byte, received map[string]Received) (*he.PublicKey, error) {
 	leave, err := h.enter()
 	if err != nil {
 		return nil, err
@@ -310,10 +318,7 @@ func (h *KeyHolder) Complete(number uint64, reveals, boxes map[string][]byte) (*
 	if err != nil {
 		return nil, err
 	}
-	var w writer
-	writeBoxes(&w, reveals)
-	writeBoxes(&w, boxes)
-	inputs := sha256.Sum256(w.b)
+	inputs := completionInputs(reveals, received)
 	if k, err := h.keyState(number); err == nil {
 		defer clear(k.sigma)
 		if k.inputs != inputs {
@@ -327,15 +332,16 @@ func (h *KeyHolder) Complete(number uint64, reveals, boxes map[string][]byte) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSenders(c.epoch, "sealed key share", boxes); err != nil {
+	transcript, err := Transcript(c.epoch, reveals, dealingsOf(received))
+	if err != nil {
 		return nil, err
 	}
-	sigma, err := h.addShares(c.epoch, boxes, func(dealer string) []byte { return keyShareInfo(c.epoch, dealer, h.self) })
+	sigma, err := h.takeShares(c.epoch, KeySubject(), received)
 	if err != nil {
-		return nil, fmt.Errorf("opening the key shares of epoch %d: %w", number, err)
+		return nil, fmt.Errorf("taking the key shares of epoch %d: %w", number, err)
 	}
 	defer sigma.Erase()
-	k := &keyState{inputs: inputs, sigma: sigma.Bytes(), public: pk.Bytes()}
+	k := &keyState{inputs: inputs, transcript: transcript, sigma: sigma.Bytes(), public: pk.Bytes()}
 	defer clear(k.sigma)
 	body := k.encode()
 	defer clear(body)
@@ -345,27 +351,35 @@ func (h *KeyHolder) Complete(number uint64, reveals, boxes map[string][]byte) (*
 	return pk, nil
 }
 
-// addShares opens one box of each dealer and adds up the shares.
-func (h *KeyHolder) addShares(e *Epoch, boxes map[string][]byte, info func(dealer string) []byte) (*he.Poly, error) {
-	private, ok, err := h.get(dirEpochs, epochFile(e.Number(), "seal"), kindSealKey)
+// completionInputs names what a completion was made from. Answers to
+// complaints are not part of it: they open the same boxes.
+func completionInputs(reveals map[string][]byte, received map[string]Received) [32]byte {
+	var w writer
+	writeBoxes(&w, reveals)
+	for _, dealer := range sortedKeys(received) {
+		w.str(dealer)
+		w.fixed(received[dealer].Dealing.Digest())
+		w.blob(received[dealer].Box)
+	}
+	return sha256.Sum256(w.b)
+}
+
+// Confirm says that the epoch's key is published: every member took its
+// shares, so complaints about the key dealing are over. What answers them is
+// erased, and the self-test is closed. It is idempotent.
+func (h *KeyHolder) Confirm(number uint64) error {
+	leave, err := h.enter()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if !ok {
-		return nil, fmt.Errorf("%w: the seal key of epoch %d is gone", ErrNotReady, e.Number())
+	defer leave()
+	if err := h.refuseErased(number); err != nil {
+		return err
 	}
-	defer clear(private)
-	sum := e.suite.NewPoly()
-	for _, dealer := range sortedKeys(boxes) {
-		share, err := openShare(e.suite, private, info(dealer), boxes[dealer])
-		if err != nil {
-			sum.Erase()
-			return nil, &MemberError{Member: dealer, Err: err}
-		}
-		sum.Add(share)
-		share.Erase()
+	if err := h.drop(dirEpochs, epochFile(number, "answers")); err != nil {
+		return err
 	}
-	return sum, nil
+	return h.closeRound(testJob, number)
 }
 
 // keyState loads the completed epoch, or ErrNotReady.
@@ -420,6 +434,9 @@ func (h *KeyHolder) EraseEpoch(number uint64) error {
 	} else if err != nil {
 		return err
 	}
+	if err := h.closeRound(testJob, number); err != nil {
+		return err
+	}
 	if err := h.put(dirEpochs, epochFile(number, "erased"), kindTombstone, nil); err != nil {
 		return err
 	}
@@ -427,5 +444,5 @@ func (h *KeyHolder) EraseEpoch(number uint64) error {
 }
 
 func (h *KeyHolder) dropEpoch(stem string) error {
-	return h.drop(dirEpochs, stem+".key", stem+".seal", stem+".commit", stem+".commitments")
+	return h.drop(dirEpochs, stem+".key", stem+".seal", stem+".commit", stem+".commitments", stem+".answers")
 }

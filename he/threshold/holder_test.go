@@ -137,34 +137,45 @@ func TestEpochKeyAttacks(t *testing.T) {
 	if _, err := first.Reveal(testEpoch, swapped); !errors.Is(err, ErrConflict) {
 		t.Fatalf("swapped commitment: %v", err)
 	}
-	boxes := addressed(c.keyBoxes, first.Self())
-	clone := func() (map[string][]byte, map[string][]byte) {
-		r, b := map[string][]byte{}, map[string][]byte{}
-		for k := range boxes {
-			r[k], b[k] = bytes.Clone(c.reveals[k]), bytes.Clone(boxes[k])
+	boxes := addressed(c.dealings, first.Self())
+	clone := func() (map[string][]byte, map[string]Received) {
+		r, b := map[string][]byte{}, addressed(c.dealings, first.Self())
+		for k := range b {
+			r[k] = bytes.Clone(c.reveals[k])
+			b[k] = Received{Dealing: b[k].Dealing, Box: bytes.Clone(b[k].Box)}
 		}
 		return r, b
+	}
+	change := func(m map[string]Received, who string, f func(box []byte) []byte) {
+		m[who] = Received{Dealing: m[who].Dealing, Box: f(m[who].Box)}
+	}
+	flip := func(at int) func([]byte) []byte {
+		return func(b []byte) []byte { b[(at+len(b))%len(b)] ^= 4; return b }
 	}
 	x := memberName(2)
 	for name, attack := range map[string]struct {
 		want  error
-		apply func(reveals, boxes map[string][]byte)
+		apply func(reveals map[string][]byte, boxes map[string]Received)
 	}{
-		"rogue key share":      {ErrCommitment, func(r, b map[string][]byte) { r[x][saltBytes+3] ^= 1 }},
-		"another salt":         {ErrCommitment, func(r, b map[string][]byte) { r[x][0] ^= 1 }},
-		"copied key share":     {ErrCommitment, func(r, b map[string][]byte) { r[x] = r[memberName(1)] }},
-		"truncated reveal":     {ErrEncoding, func(r, b map[string][]byte) { r[x] = r[x][1:] }},
-		"oversized reveal":     {ErrEncoding, func(r, b map[string][]byte) { r[x] = append(r[x], 0) }},
-		"missing reveal":       {ErrMissing, func(r, b map[string][]byte) { delete(r, x) }},
-		"missing box":          {ErrMissing, func(r, b map[string][]byte) { delete(b, x) }},
-		"empty box":            {ErrBox, func(r, b map[string][]byte) { b[x] = nil }},
-		"truncated box":        {ErrBox, func(r, b map[string][]byte) { b[x] = b[x][:len(b[x])-1] }},
-		"oversized box":        {ErrBox, func(r, b map[string][]byte) { b[x] = append(b[x], 0) }},
-		"flipped bit in key":   {ErrBox, func(r, b map[string][]byte) { b[x][5] ^= 4 }},
-		"flipped bit in body":  {ErrBox, func(r, b map[string][]byte) { b[x][99] ^= 4 }},
-		"flipped bit in tag":   {ErrBox, func(r, b map[string][]byte) { b[x][len(b[x])-1] ^= 4 }},
-		"other receiver's box": {ErrBox, func(r, b map[string][]byte) { b[x] = c.keyBoxes[x][memberName(1)] }},
-		"other dealer's box":   {ErrBox, func(r, b map[string][]byte) { b[x] = b[memberName(3)] }},
+		"rogue key share":  {ErrCommitment, func(r map[string][]byte, b map[string]Received) { r[x][saltBytes+3] ^= 1 }},
+		"another salt":     {ErrCommitment, func(r map[string][]byte, b map[string]Received) { r[x][0] ^= 1 }},
+		"copied key share": {ErrCommitment, func(r map[string][]byte, b map[string]Received) { r[x] = r[memberName(1)] }},
+		"truncated reveal": {ErrEncoding, func(r map[string][]byte, b map[string]Received) { r[x] = r[x][1:] }},
+		"oversized reveal": {ErrEncoding, func(r map[string][]byte, b map[string]Received) { r[x] = append(r[x], 0) }},
+		"missing reveal":   {ErrMissing, func(r map[string][]byte, b map[string]Received) { delete(r, x) }},
+		"missing box":      {ErrMissing, func(r map[string][]byte, b map[string]Received) { delete(b, x) }},
+		"empty box":        {ErrBox, func(r map[string][]byte, b map[string]Received) { change(b, x, func([]byte) []byte { return nil }) }},
+		"truncated box": {ErrBox, func(r map[string][]byte, b map[string]Received) {
+			change(b, x, func(b []byte) []byte { return b[:len(b)-1] })
+		}},
+		"oversized box": {ErrBox, func(r map[string][]byte, b map[string]Received) {
+			change(b, x, func(b []byte) []byte { return append(b, 0) })
+		}},
+		"flipped bit in key":   {ErrBox, func(r map[string][]byte, b map[string]Received) { change(b, x, flip(5)) }},
+		"flipped bit in body":  {ErrBox, func(r map[string][]byte, b map[string]Received) { change(b, x, flip(99)) }},
+		"flipped bit in tag":   {ErrBox, func(r map[string][]byte, b map[string]Received) { change(b, x, flip(-1)) }},
+		"other receiver's box": {ErrBox, func(r map[string][]byte, b map[string]Received) { b[x] = addressed(c.dealings, memberName(1))[x] }},
+		"other dealer's box":   {ErrBox, func(r map[string][]byte, b map[string]Received) { b[x] = b[memberName(3)] }},
 	} {
 		r, b := clone()
 		attack.apply(r, b)
@@ -175,12 +186,6 @@ func TestEpochKeyAttacks(t *testing.T) {
 	r["mallory"] = r[x]
 	_, err = first.Complete(testEpoch, r, b)
 	wantBlamed(t, err, "mallory", ErrNotMember)
-	// A box that opens to something that is no polynomial.
-	r, b = clone()
-	me, _ := c.epoch.member(first.Self())
-	b[x] = must[[]byte](t)(sealTo(me.SealKey, keyShareInfo(c.epoch, x, first.Self()), bytes.Repeat([]byte{0xff}, c.epoch.Suite().PolyBytes())))
-	_, err = first.Complete(testEpoch, r, b)
-	wantBlamed(t, err, x, ErrBox)
 	if _, err := first.PublicKey(testEpoch); !errors.Is(err, ErrNotReady) {
 		t.Fatalf("a refused completion left a key: %v", err)
 	}
@@ -191,7 +196,7 @@ func TestEpochKeyAttacks(t *testing.T) {
 		t.Fatal("public key changed")
 	}
 	r, b = clone()
-	b[x][5] ^= 1
+	change(b, x, flip(5))
 	if _, err := first.Complete(testEpoch, r, b); !errors.Is(err, ErrConflict) {
 		t.Fatalf("second completion: %v", err)
 	}
@@ -241,14 +246,18 @@ func TestReleaseOnce(t *testing.T) {
 	reject("too few dealers", ErrNotEnoughDealers, func(r *ReleaseRequest) { delete(r.Noise, x); delete(r.Noise, memberName(2)) })
 	reject("no dealers", ErrNotEnoughDealers, func(r *ReleaseRequest) { r.Noise = nil })
 	reject("outsider deals", ErrNotMember, func(r *ReleaseRequest) { r.Noise["mallory"] = r.Noise[x] })
-	reject("dealing of another round", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = elsewhere[x][h.Self()] })
-	reject("dealing of another shard", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = otherShard[x][h.Self()] })
-	reject("dealing of another job", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = otherJob[x][h.Self()] })
-	reject("another receiver's box", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = noise[x][memberName(2)] })
+	reject("dealing of another round", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = addressed(elsewhere, h.Self())[x] })
+	reject("dealing of another shard", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = addressed(otherShard, h.Self())[x] })
+	reject("dealing of another job", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = addressed(otherJob, h.Self())[x] })
+	reject("another receiver's box", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = addressed(noise, memberName(2))[x] })
 	reject("another dealer's box", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = r.Noise[memberName(2)] })
-	reject("a key share as noise", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = c.keyBoxes[x][h.Self()] })
-	reject("truncated box", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = r.Noise[x][1:] })
-	reject("flipped bit", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = bytes.Clone(r.Noise[x]); r.Noise[x][77] ^= 1 })
+	reject("a key share as noise", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = addressed(c.dealings, h.Self())[x] })
+	reject("truncated box", ErrBox, func(r *ReleaseRequest) { r.Noise[x] = Received{Dealing: r.Noise[x].Dealing, Box: r.Noise[x].Box[1:]} })
+	reject("flipped bit", ErrBox, func(r *ReleaseRequest) {
+		box := bytes.Clone(r.Noise[x].Box)
+		box[77] ^= 1
+		r.Noise[x] = Received{Dealing: r.Noise[x].Dealing, Box: box}
+	})
 	reject("c0 for c1", he.ErrNotCanonical, func(r *ReleaseRequest) { r.C1 = sum.PartBytes(he.C0) })
 	reject("truncated c1", he.ErrLength, func(r *ReleaseRequest) { r.C1 = r.C1[1:] })
 	reject("empty sum", he.ErrEmptySum, func(r *ReleaseRequest) { r.C1 = c.epoch.Suite().NewSum().PartBytes(he.C1) })
@@ -271,7 +280,7 @@ func TestReleaseOnce(t *testing.T) {
 		reject(when+": other c0", ErrSecondDigest, func(r *ReleaseRequest) { r.C0Digest = other.PartDigest(he.C0) })
 		reject(when+": other epoch", ErrSecondDigest, func(r *ReleaseRequest) { r.Epoch = 8 })
 		reject(when+": one dealer less", ErrSecondDealerSet, func(r *ReleaseRequest) { delete(r.Noise, x) })
-		reject(when+": one dealer more", ErrSecondDealerSet, func(r *ReleaseRequest) { r.Noise[memberName(3)] = nil })
+		reject(when+": one dealer more", ErrSecondDealerSet, func(r *ReleaseRequest) { r.Noise[memberName(3)] = Received{} })
 		rec, found, err := h.Released(id)
 		if err != nil || !found || rec.Digest != sum.Digest() || rec.Epoch != testEpoch || len(rec.Dealers) != 3 {
 			t.Fatalf("%s: record %v %v %v", when, rec, found, err)
@@ -305,7 +314,7 @@ func TestReleaseOnce(t *testing.T) {
 	restart()
 	check("after closing and a restart", ErrRoundClosed)
 	for name := range c.stores[0].visible {
-		for _, ext := range []string{".key", ".seal", ".commit", ".commitments"} {
+		for _, ext := range []string{".key", ".seal", ".commit", ".commitments", ".answers"} {
 			if strings.HasSuffix(name, ext) {
 				t.Errorf("%s survives EraseEpoch", name)
 			}
@@ -336,12 +345,15 @@ func TestNoiseDealtOnce(t *testing.T) {
 	c := newCommittee(t, tinyD1, 3, 2)
 	h := c.holders[1]
 	id := SumID{"job", 4, 2}
-	first := must[map[string][]byte](t)(h.DealNoise(testEpoch, id))
+	first := must[Dealing](t)(h.DealNoise(testEpoch, id))
+	if key := must[[]byte](t)(h.Answer(testEpoch, NoiseSubject(id), memberName(0))); CheckKey(c.epoch, NoiseSubject(id), h.Self(), first, memberName(0), key) != nil {
+		t.Fatal("the answer is not the committed key")
+	}
 	c.stores[1] = c.stores[1].reboot(true)
 	h = must[*KeyHolder](t)(openHolder(c.stores[1], h.Self()))
-	again := must[map[string][]byte](t)(h.DealNoise(testEpoch, id))
+	again := must[Dealing](t)(h.DealNoise(testEpoch, id))
 	for k := range first {
-		if len(first) != 3 || !bytes.Equal(first[k], again[k]) {
+		if len(first) != 3 || !bytes.Equal(first[k].Box, again[k].Box) || first.Digest() != again.Digest() {
 			t.Fatal("another dealing after a restart")
 		}
 	}
@@ -368,11 +380,12 @@ func TestCorruptStateIsNotAbsentState(t *testing.T) {
 		for _, at := range []int{0, 5, len(saved) / 2, len(saved) - 1} {
 			file.data[at] ^= 1
 			_, err := c.holders[0].Release(c.request(id, sum, noise, memberName(0)))
-			_, err2 := c.holders[0].Complete(testEpoch, c.reveals, addressed(c.keyBoxes, memberName(0)))
+			_, err2 := c.holders[0].Complete(testEpoch, c.reveals, addressed(c.dealings, memberName(0)))
 			_, err3 := c.holders[0].DealNoise(testEpoch, id)
 			_, err4 := c.holders[0].SealKey(testEpoch)
-			if !errors.Is(errors.Join(err, err2, err3, err4), ErrCorruptState) {
-				t.Errorf("%s damaged at %d: %v", name, at, errors.Join(err, err2, err3, err4))
+			_, err5 := c.holders[0].Answer(testEpoch, KeySubject(), memberName(1))
+			if all := errors.Join(err, err2, err3, err4, err5); !errors.Is(all, ErrCorruptState) {
+				t.Errorf("%s damaged at %d: %v", name, at, all)
 			}
 			file.data = bytes.Clone(saved)
 		}
@@ -403,8 +416,8 @@ func TestDisk(t *testing.T) {
 	reveals := map[string][]byte{
 		"hospital-a": must[[]byte](t)(h.Reveal(1, all)), "hospital-b": must[[]byte](t)(other.Reveal(1, all)),
 	}
-	boxes := map[string]map[string][]byte{
-		"hospital-a": must[map[string][]byte](t)(h.Deal(1)), "hospital-b": must[map[string][]byte](t)(other.Deal(1)),
+	boxes := map[string]Dealing{
+		"hospital-a": must[Dealing](t)(h.Deal(1)), "hospital-b": must[Dealing](t)(other.Deal(1)),
 	}
 	pk := must[*he.PublicKey](t)(h.Complete(1, reveals, addressed(boxes, "hospital-a")))
 	ok(t, h.Close())

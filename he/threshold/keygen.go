@@ -30,8 +30,9 @@ func commitTo(e *Epoch, member string, reveal []byte) [32]byte {
 // s_j and the error e_j exist only while it is made: what remains are the
 // reveal and the sealed shares, so a crash can neither lose nor repeat them.
 type keyContribution struct {
-	reveal []byte
-	boxes  map[string][]byte
+	reveal  []byte
+	dealing Dealing
+	seed    []byte // of the content keys, to answer complaints
 }
 
 func newKeyContribution(e *Epoch, self string) (*keyContribution, error) {
@@ -43,11 +44,21 @@ func newKeyContribution(e *Epoch, self string) (*keyContribution, error) {
 	reveal := make([]byte, saltBytes, RevealBytes(e.suite))
 	_, _ = rand.Read(reveal) // never fails, see crypto/rand.Read
 	reveal = append(reveal, p.Bytes()...)
-	boxes, err := sealShares(e, secret, func(receiver string) []byte { return keyShareInfo(e, self, receiver) })
+	seed := newSeed()
+	dealing, err := deal(e, KeySubject(), self, secret, seed)
 	if err != nil {
 		return nil, fmt.Errorf("sealing the key shares of epoch %d: %w", e.Number(), err)
 	}
-	return &keyContribution{reveal: reveal, boxes: boxes}, nil
+	return &keyContribution{reveal: reveal, dealing: dealing, seed: seed}, nil
+}
+
+// seedBytes is the length of the seed of a dealing's content keys.
+const seedBytes = 32
+
+func newSeed() []byte {
+	seed := make([]byte, seedBytes)
+	_, _ = rand.Read(seed) // never fails, see crypto/rand.Read
+	return seed
 }
 
 // CollectiveKey checks every member's reveal against its commitment and adds
@@ -91,4 +102,17 @@ func checkSenders[M any](e *Epoch, what string, messages map[string]M) error {
 		}
 	}
 	return nil
+}
+
+// MemberKey is the key (p_j, a) of one member's part of the secret, as its
+// reveal states it. The caller has checked the reveal (VerifyReveal).
+func MemberKey(e *Epoch, member string, reveal []byte) (*he.PublicKey, error) {
+	if len(reveal) != RevealBytes(e.suite) {
+		return nil, blame(member, "%w: reveal has %d bytes, want %d", ErrEncoding, len(reveal), RevealBytes(e.suite))
+	}
+	p, err := e.suite.ParsePoly(reveal[saltBytes:])
+	if err != nil {
+		return nil, blame(member, "%w: reveal: %w", ErrEncoding, err)
+	}
+	return he.NewPublicKey(p, e.CRSSeed()), nil
 }

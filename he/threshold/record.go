@@ -25,6 +25,7 @@ const (
 	kindNoise
 	kindReleased
 	kindTombstone
+	kindAnswers
 )
 
 // maxRecord bounds a length field inside a record; a whole file is bounded by
@@ -137,10 +138,35 @@ func (h *KeyHolder) ofRound(dir, job string, round uint64) ([]string, error) {
 
 // commitState is a member's own contribution to an epoch, made in one go.
 type commitState struct {
-	self   string
-	epoch  *Epoch
-	reveal []byte
-	boxes  map[string][]byte
+	self    string
+	epoch   *Epoch
+	reveal  []byte
+	dealing Dealing
+}
+
+// writeDealing and readDealing leave out the digests, which follow from the
+// boxes.
+func writeDealing(w *writer, d Dealing) {
+	w.u32(uint32(len(d)))
+	for _, b := range d {
+		w.str(b.Receiver)
+		w.blob(b.Box)
+		w.fixed(b.Commitment)
+		w.blob(b.Check)
+	}
+}
+
+func readDealing(r *reader) Dealing {
+	var out Dealing
+	for range r.u32() {
+		b := DealtBox{Receiver: r.str(maxID), Box: bytes.Clone(r.blob(maxRecord)), Commitment: r.fixed(), Check: bytes.Clone(r.blob(maxRecord))}
+		if r.bad {
+			return nil
+		}
+		b.Digest = sha256.Sum256(b.Box)
+		out = append(out, b)
+	}
+	return out
 }
 
 func writeBoxes(w *writer, boxes map[string][]byte) {
@@ -152,27 +178,12 @@ func writeBoxes(w *writer, boxes map[string][]byte) {
 	}
 }
 
-func readBoxes(r *reader) map[string][]byte {
-	out := map[string][]byte{}
-	last := ""
-	for range r.u32() {
-		name := r.str(maxID)
-		box := r.blob(maxRecord)
-		if r.bad || name <= last {
-			r.bad = true
-			return nil
-		}
-		out[name], last = bytes.Clone(box), name
-	}
-	return out
-}
-
 func (c *commitState) encode() []byte {
 	var w writer
 	w.str(c.self)
 	w.blob(c.epoch.Bytes())
 	w.blob(c.reveal)
-	writeBoxes(&w, c.boxes)
+	writeDealing(&w, c.dealing)
 	return w.b
 }
 
@@ -181,7 +192,7 @@ func decodeCommitState(b []byte) (*commitState, error) {
 	c := &commitState{self: r.str(maxID)}
 	epoch := r.blob(maxRecord)
 	c.reveal = bytes.Clone(r.blob(maxRecord))
-	c.boxes = readBoxes(&r)
+	c.dealing = readDealing(&r)
 	if err := r.done("commit state"); err != nil {
 		return nil, err
 	}
@@ -218,13 +229,17 @@ func decodeCommitments(b []byte) (map[string][32]byte, error) {
 // collective public key. It is secret.
 type keyState struct {
 	inputs [32]byte // digest of the reveals and boxes it was made from
-	sigma  []byte
-	public []byte
+	// transcript names what the epoch's key follows from, the same for every
+	// member (see Transcript).
+	transcript [32]byte
+	sigma      []byte
+	public     []byte
 }
 
 func (k *keyState) encode() []byte {
 	var w writer
 	w.fixed(k.inputs)
+	w.fixed(k.transcript)
 	w.blob(k.sigma)
 	w.blob(k.public)
 	return w.b
@@ -232,29 +247,31 @@ func (k *keyState) encode() []byte {
 
 func decodeKeyState(b []byte) (*keyState, error) {
 	r := reader{b: b}
-	k := &keyState{inputs: r.fixed(), sigma: r.blob(maxRecord), public: r.blob(maxRecord)}
+	k := &keyState{inputs: r.fixed(), transcript: r.fixed(), sigma: r.blob(maxRecord), public: r.blob(maxRecord)}
 	return k, r.done("key state")
 }
 
-// noiseState is one dealing of noise.
+// noiseState is one dealing of noise. Its seed is secret.
 type noiseState struct {
-	id    SumID
-	epoch uint64
-	boxes map[string][]byte
+	id      SumID
+	epoch   uint64
+	seed    []byte // of the content keys, to answer complaints
+	dealing Dealing
 }
 
 func (n *noiseState) encode() []byte {
 	var w writer
 	n.id.write(&w)
 	w.u64(n.epoch)
-	writeBoxes(&w, n.boxes)
+	w.blob(n.seed)
+	writeDealing(&w, n.dealing)
 	return w.b
 }
 
 func decodeNoiseState(b []byte) (*noiseState, error) {
 	r := reader{b: b}
-	n := &noiseState{id: readSumID(&r), epoch: r.u64()}
-	n.boxes = readBoxes(&r)
+	n := &noiseState{id: readSumID(&r), epoch: r.u64(), seed: bytes.Clone(r.blob(seedBytes))}
+	n.dealing = readDealing(&r)
 	return n, r.done("noise dealing")
 }
 

@@ -8,10 +8,11 @@ import (
 )
 
 // DealNoise deals this member's smudging polynomial for one expected sum:
-// uniform in [-B_sm, B_sm], Shamir-shared and sealed, by receiver (its own
-// included), BoxBytes each. Asked again it returns the same bytes. Once the round
-// is closed it is refused: a second dealing would be other noise.
-func (h *KeyHolder) DealNoise(number uint64, id SumID) (map[string][]byte, error) {
+// uniform in [-B_sm, B_sm], Shamir-shared and sealed, one box for each member
+// (its own included) in the order of the points, BoxBytes each. Asked again it
+// returns the same bytes. Once the round is closed it is refused: a second
+// dealing would be other noise.
+func (h *KeyHolder) DealNoise(number uint64, id SumID) (Dealing, error) {
 	leave, err := h.enter()
 	if err != nil {
 		return nil, err
@@ -23,19 +24,16 @@ func (h *KeyHolder) DealNoise(number uint64, id SumID) (map[string][]byte, error
 	if err := h.refuseClosed(id); err != nil {
 		return nil, err
 	}
-	body, ok, err := h.get(dirNoise, sumName(id), kindNoise)
+	n, err := h.noiseState(id)
 	if err != nil {
 		return nil, err
 	}
-	if ok {
-		n, err := decodeNoiseState(body)
-		if err != nil {
-			return nil, fmt.Errorf("%w: noise for %v: %w", ErrCorruptState, id, err)
-		}
-		if n.id != id || n.epoch != number {
+	if n != nil {
+		clear(n.seed)
+		if n.epoch != number {
 			return nil, fmt.Errorf("%w: noise for %v was dealt in epoch %d", ErrConflict, id, n.epoch)
 		}
-		return n.boxes, nil
+		return n.dealing, nil
 	}
 	c, err := h.commitState(number)
 	if err != nil {
@@ -48,17 +46,33 @@ func (h *KeyHolder) DealNoise(number uint64, id SumID) (map[string][]byte, error
 	clear(k.sigma)
 	noise := c.epoch.suite.SmudgingPoly()
 	defer noise.Erase()
-	boxes, err := sealShares(c.epoch, noise, func(receiver string) []byte {
-		return noiseShareInfo(c.epoch, id, h.self, receiver)
-	})
-	if err != nil {
+	n = &noiseState{id: id, epoch: number, seed: newSeed()}
+	defer clear(n.seed)
+	if n.dealing, err = deal(c.epoch, NoiseSubject(id), h.self, noise, n.seed); err != nil {
 		return nil, fmt.Errorf("dealing noise for %v: %w", id, err)
 	}
-	n := &noiseState{id: id, epoch: number, boxes: boxes}
-	if err := h.put(dirNoise, sumName(id), kindNoise, n.encode()); err != nil {
+	body := n.encode()
+	defer clear(body)
+	if err := h.put(dirNoise, sumName(id), kindNoise, body); err != nil {
 		return nil, err
 	}
-	return boxes, nil
+	return n.dealing, nil
+}
+
+// noiseState loads this member's dealing for a sum, nil when there is none.
+func (h *KeyHolder) noiseState(id SumID) (*noiseState, error) {
+	body, ok, err := h.get(dirNoise, sumName(id), kindNoise)
+	if err != nil || !ok {
+		return nil, err
+	}
+	n, err := decodeNoiseState(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: noise for %v: %w", ErrCorruptState, id, err)
+	}
+	if n.id != id {
+		return nil, fmt.Errorf("%w: noise for %v is of %v", ErrConflict, id, n.id)
+	}
+	return n, nil
 }
 
 func (h *KeyHolder) refuseClosed(id SumID) error {
@@ -83,9 +97,9 @@ type ReleaseRequest struct {
 	C0Digest [32]byte
 	// C1 is he.Sum.PartBytes(he.C1).
 	C1 []byte
-	// Noise holds, for each dealer of the logged dealer set, the box it sealed
-	// for this member. At least t dealers.
-	Noise map[string][]byte
+	// Noise holds, for each dealer of the logged dealer set, its dealing and the
+	// box it sealed for this member. At least t dealers.
+	Noise map[string]Received
 }
 
 // Release returns the member's decryption share d_i = c1*sigma_i + eta_i mod Q,
@@ -103,9 +117,15 @@ func (h *KeyHolder) Release(req ReleaseRequest) ([]byte, error) {
 		return nil, err
 	}
 	defer leave()
-	if err := req.Sum.check(); err != nil {
+	if err := req.Sum.forData(); err != nil {
 		return nil, err
 	}
+	return h.release(req, nil)
+}
+
+// release answers for one sum. The share of the secret is the collective one,
+// or the one that a single dealer dealt (single, not nil: the self-test).
+func (h *KeyHolder) release(req ReleaseRequest, single func(e *Epoch) (*he.Poly, error)) ([]byte, error) {
 	dealers := sortedKeys(req.Noise)
 	// The record decides first: it must hold whatever else is still there.
 	rec, err := h.released(req.Sum)
@@ -147,10 +167,16 @@ func (h *KeyHolder) Release(req ReleaseRequest) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: key share of epoch %d", ErrCorruptState, req.Epoch)
 	}
+	if single != nil {
+		sigma.Erase()
+		if sigma, err = single(e); err != nil {
+			return nil, err
+		}
+	}
 	defer sigma.Erase()
-	eta, err := h.addShares(e, req.Noise, func(dealer string) []byte { return noiseShareInfo(e, req.Sum, dealer, h.self) })
+	eta, err := h.takeShares(e, NoiseSubject(req.Sum), req.Noise)
 	if err != nil {
-		return nil, fmt.Errorf("opening the noise shares for %v: %w", req.Sum, err)
+		return nil, fmt.Errorf("taking the noise shares for %v: %w", req.Sum, err)
 	}
 	defer eta.Erase()
 	share := c1.Reduce().Mul(sigma).Add(eta)
@@ -239,10 +265,13 @@ func (h *KeyHolder) CloseRound(job string, round uint64) error {
 		return err
 	}
 	defer leave()
-	id := SumID{Job: job, Round: round}
-	if err := id.check(); err != nil {
+	if err := (SumID{Job: job, Round: round}).forData(); err != nil {
 		return err
 	}
+	return h.closeRound(job, round)
+}
+
+func (h *KeyHolder) closeRound(job string, round uint64) error {
 	if _, closed, err := h.get(dirClosed, roundName(job, round), kindTombstone); err != nil {
 		return err
 	} else if !closed {

@@ -1,6 +1,8 @@
 package threshold
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/hpke"
 	"fmt"
@@ -15,83 +17,92 @@ var (
 	aead = hpke.ChaCha20Poly1305()
 )
 
-// boxOverhead is what sealing adds: the encapsulated key and the tag.
-const boxOverhead = 32 + 16
+const (
+	// contentKeyBytes is the length of the key of one box.
+	contentKeyBytes = 32
+	// sealedKeyBytes is a sealed content key: encapsulated key, key, tag.
+	sealedKeyBytes = 32 + contentKeyBytes + 16
+	// tagBytes is what encrypting the contents adds.
+	tagBytes = 16
+)
 
-// BoxBytes is the length of one sealed share under a suite.
-func BoxBytes(s *he.Suite) int { return s.PolyBytes() + boxOverhead }
+// BoxBytes is the length of one sealed share under a suite: the content key
+// sealed to the receiver, then share and masks encrypted under it.
+func BoxBytes(s *he.Suite) int { return sealedKeyBytes + payloadBytes(s) + tagBytes }
 
-// keyShareInfo binds a sealed key share to its epoch, dealer and receiver.
-func keyShareInfo(e *Epoch, dealer, receiver string) []byte {
+// boxContext binds a box to its epoch, subject, dealer and receiver.
+func boxContext(e *Epoch, subject Subject, dealer, receiver string) []byte {
 	var w writer
-	w.str("credence/threshold/key-share/v1")
-	w.fixed(e.digest)
-	w.str(dealer)
-	w.str(receiver)
-	return w.b
-}
-
-// noiseShareInfo binds a sealed noise share to its epoch, sum, dealer and
-// receiver.
-func noiseShareInfo(e *Epoch, id SumID, dealer, receiver string) []byte {
-	var w writer
-	w.str("credence/threshold/noise-share/v1")
-	w.fixed(e.digest)
-	id.write(&w)
-	w.str(dealer)
-	w.str(receiver)
-	return w.b
-}
-
-// sealShares Shamir-shares secret with threshold t and seals each member's
-// share to it. The shares and the sharing polynomial are erased.
-func sealShares(e *Epoch, secret *he.Poly, info func(receiver string) []byte) (map[string][]byte, error) {
-	sharing := newSharing(secret, e.cfg.Threshold)
-	defer sharing.erase()
-	boxes := make(map[string][]byte, len(e.cfg.Members))
-	for _, m := range e.cfg.Members {
-		share, err := sharing.at(m.Point)
-		if err != nil {
-			return nil, err
-		}
-		plain := share.Bytes()
-		share.Erase()
-		box, err := sealTo(m.SealKey, info(m.ID), plain)
-		clear(plain)
-		if err != nil {
-			return nil, blame(m.ID, "sealing a share: %w", err)
-		}
-		boxes[m.ID] = box
+	if subject.noise {
+		w.str("credence/threshold/noise-share/v1")
+		w.fixed(e.digest)
+		subject.sum.write(&w)
+	} else {
+		w.str("credence/threshold/key-share/v1")
+		w.fixed(e.digest)
 	}
-	return boxes, nil
+	w.str(dealer)
+	w.str(receiver)
+	return w.b
 }
 
-func sealTo(key, info, plain []byte) ([]byte, error) {
-	pub, err := kem.NewPublicKey(key)
+// sealBox seals a content key to its receiver and encrypts the contents under
+// it. The dealer is bound to the key by a commitment outside the box, so who
+// knows the key can show anyone what the box holds, and nothing else.
+func sealBox(to, context, key, plain []byte) ([]byte, error) {
+	pub, err := kem.NewPublicKey(to)
 	if err != nil {
 		return nil, fmt.Errorf("reading the seal key: %w", err)
 	}
-	return hpke.Seal(pub, kdf, aead, info, plain)
+	sealed, err := hpke.Seal(pub, kdf, aead, context, key)
+	if err != nil {
+		return nil, err
+	}
+	body, nonce, err := contentCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return body.Seal(sealed, nonce, plain, context), nil
 }
 
-// openShare opens a box addressed to the holder of private and parses the
-// polynomial inside. The error says nothing about the contents.
-func openShare(s *he.Suite, private, info, box []byte) (*he.Poly, error) {
-	if len(box) != BoxBytes(s) {
-		return nil, fmt.Errorf("%w: %d bytes, want %d", ErrBox, len(box), BoxBytes(s))
+// contentCipher is AES-256-GCM (NIST SP 800-38D) with the zero nonce: a
+// content key encrypts one message in its life.
+func contentCipher(key []byte) (cipher.AEAD, []byte, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: a content key of %d bytes", ErrKey, len(key))
 	}
+	body, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the cipher of a box: %w", err)
+	}
+	return body, make([]byte, body.NonceSize()), nil
+}
+
+// unsealKey opens the content key of a box addressed to the holder of private.
+func unsealKey(private, context, box []byte) ([]byte, error) {
 	key, err := kem.NewPrivateKey(private)
 	if err != nil {
 		return nil, fmt.Errorf("%w: reading the holder's own seal key", ErrCorruptState)
 	}
-	plain, err := hpke.Open(key, kdf, aead, info, box)
-	if err != nil {
+	content, err := hpke.Open(key, kdf, aead, context, box[:sealedKeyBytes])
+	if err != nil || len(content) != contentKeyBytes {
 		return nil, fmt.Errorf("%w: it was altered, or sealed for another receiver, dealer, epoch or round", ErrBox)
 	}
-	defer clear(plain)
-	p, err := s.ParsePoly(plain)
+	return content, nil
+}
+
+// openBody decrypts and parses the contents of a box. The error says nothing
+// about them.
+func openBody(s *he.Suite, context, key, box []byte) (*payload, error) {
+	body, nonce, err := contentCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its contents are not a canonical polynomial", ErrBox)
+		return nil, err
 	}
-	return p, nil
+	plain, err := body.Open(nil, nonce, box[sealedKeyBytes:], context)
+	if err != nil {
+		return nil, fmt.Errorf("%w: its contents do not decrypt under the key that the dealer committed to", ErrBox)
+	}
+	defer clear(plain)
+	return parsePayload(s, plain)
 }

@@ -1,0 +1,378 @@
+package threshold
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha3"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"credence/he"
+)
+
+// repetitions is kappa, how often a dealing is checked modulo each prime. A
+// dealing that is not one polynomial passes one prime with probability
+// q^-kappa, about 2^-100 at the smallest primes in use.
+const repetitions = 2
+
+// A Subject says what a sharing is of: a member's part of the epoch's secret,
+// or its smudging noise for one sum. It is bound into every box, commitment
+// and challenge.
+type Subject struct {
+	noise bool
+	sum   SumID
+}
+
+// KeySubject is the sharing of a member's part of the epoch's secret.
+func KeySubject() Subject { return Subject{} }
+
+// NoiseSubject is the sharing of a member's noise for one sum.
+func NoiseSubject(id SumID) Subject { return Subject{noise: true, sum: id} }
+
+func (s Subject) String() string {
+	if s.noise {
+		return "noise for " + s.sum.String()
+	}
+	return "key"
+}
+
+// A DealtBox is one receiver's part of a dealing.
+type DealtBox struct {
+	// Receiver names the member whose share it is.
+	Receiver string
+	// Box is the sealed share, BoxBytes long. It is nil where only the public
+	// part of a dealing matters; Digest stands for it there.
+	Box []byte
+	// Digest is SHA-256 of Box.
+	Digest [32]byte
+	// Commitment binds the dealer to the key of the box: SHA-256 over a domain,
+	// the box's context and the key.
+	Commitment [32]byte
+	// Check is what the receiver's share gives under the dealing's challenge:
+	// CheckBytes long, for each repetition and prime one residue of 8 bytes,
+	// little endian.
+	Check []byte
+}
+
+// A Dealing is one sharing, one box for each member in the order of the
+// points. All of it but the contents of the boxes is public.
+type Dealing []DealtBox
+
+// box finds a receiver's part.
+func (d Dealing) box(receiver string) (DealtBox, bool) {
+	i := slices.IndexFunc(d, func(b DealtBox) bool { return b.Receiver == receiver })
+	if i < 0 {
+		return DealtBox{}, false
+	}
+	return d[i], true
+}
+
+// Digest identifies the public part of a dealing.
+func (d Dealing) Digest() [32]byte {
+	var w writer
+	w.str("credence/threshold/dealing/v1")
+	for _, b := range d {
+		w.str(b.Receiver)
+		w.fixed(b.Digest)
+		w.fixed(b.Commitment)
+		w.blob(b.Check)
+	}
+	return sha256.Sum256(w.b)
+}
+
+// CheckBytes is the length of one receiver's check under a suite.
+func CheckBytes(s *he.Suite) int { return 8 * repetitions * len(s.Primes()) }
+
+// contentKey derives the key of one box from the dealing's seed, so that a
+// dealer can answer a complaint after a restart.
+func contentKey(seed, context []byte) []byte {
+	mac := hmac.New(sha256.New, seed)
+	_, _ = mac.Write([]byte("credence/threshold/content-key/v1\x00")) // a hash never fails
+	_, _ = mac.Write(context)
+	return mac.Sum(nil)
+}
+
+// commitKey commits to the key of one box. The key has 256 bits of entropy,
+// so the hash hides it.
+func commitKey(context, key []byte) [32]byte {
+	var w writer
+	w.str("credence/threshold/content-key-commitment/v1")
+	w.blob(context)
+	w.blob(key)
+	return sha256.Sum256(w.b)
+}
+
+// payload is what a box holds for its receiver: the share, and the values of
+// the masking polynomials at its point, by repetition and prime.
+type payload struct {
+	share *he.Poly
+	masks []uint64
+}
+
+func (p *payload) erase() {
+	if p != nil {
+		p.share.Erase()
+		clear(p.masks)
+	}
+}
+
+func (p *payload) encode() []byte {
+	out := p.share.Bytes()
+	for _, m := range p.masks {
+		out = binary.LittleEndian.AppendUint64(out, m)
+	}
+	return out
+}
+
+func payloadBytes(s *he.Suite) int { return s.PolyBytes() + CheckBytes(s) }
+
+// parsePayload decodes a payload strictly: exact length, every coefficient
+// below Q, every mask below its prime.
+func parsePayload(s *he.Suite, b []byte) (*payload, error) {
+	if len(b) != payloadBytes(s) {
+		return nil, fmt.Errorf("%w: its contents have %d bytes, want %d", ErrBox, len(b), payloadBytes(s))
+	}
+	share, err := s.ParsePoly(b[:s.PolyBytes()])
+	if err != nil {
+		return nil, fmt.Errorf("%w: its contents are not a canonical polynomial", ErrBox)
+	}
+	masks, ok := parseResidues(s, b[s.PolyBytes():])
+	if !ok {
+		share.Erase()
+		return nil, fmt.Errorf("%w: a mask in it is not below its prime", ErrBox)
+	}
+	return &payload{share: share, masks: masks}, nil
+}
+
+// parseResidues decodes one residue for each repetition and prime.
+func parseResidues(s *he.Suite, b []byte) ([]uint64, bool) {
+	if len(b) != CheckBytes(s) {
+		return nil, false
+	}
+	primes := s.Primes()
+	out := make([]uint64, len(b)/8)
+	for i := range out {
+		out[i] = binary.LittleEndian.Uint64(b[8*i:])
+		if out[i] >= primes[i%len(primes)] {
+			return nil, false
+		}
+	}
+	return out, true
+}
+
+// deal Shamir-shares a secret with threshold t, seals each member's share to
+// it and answers the challenge that all the boxes give. The shares, the masks
+// and the sharing polynomial are erased.
+func deal(e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte) (Dealing, error) {
+	sharing := newSharing(secret, e.cfg.Threshold)
+	defer sharing.erase()
+	masks := newMasks(e)
+	defer masks.erase()
+	payloads := make([]*payload, len(e.cfg.Members))
+	for i, m := range e.cfg.Members {
+		share, err := sharing.at(m.Point)
+		if err != nil {
+			return nil, err
+		}
+		payloads[i] = &payload{share: share, masks: masks.at(m.Point)}
+		defer payloads[i].erase()
+	}
+	d, err := sealPayloads(e, subject, dealer, payloads, seed)
+	if err != nil {
+		return nil, err
+	}
+	// <w, f(x)> is itself a polynomial in x: its coefficients need t inner
+	// products, the values for the n receivers then cost nothing.
+	coeffs := make([][]uint64, e.cfg.Threshold)
+	for k := range coeffs {
+		coeffs[k] = challengeOf(e, subject, dealer, d).respond(sharing.coeffs[k], masks.coeffs[k])
+	}
+	for i, m := range e.cfg.Members {
+		d[i].Check = encodeResidues(evaluate(e.suite, coeffs, m.Point))
+	}
+	return d, nil
+}
+
+func encodeResidues(v []uint64) []byte {
+	out := make([]byte, 0, 8*len(v))
+	for _, x := range v {
+		out = binary.LittleEndian.AppendUint64(out, x)
+	}
+	return out
+}
+
+// sealPayloads makes the boxes of a dealing, without its checks.
+func sealPayloads(e *Epoch, subject Subject, dealer string, payloads []*payload, seed []byte) (Dealing, error) {
+	d := make(Dealing, 0, len(e.cfg.Members))
+	for i, m := range e.cfg.Members {
+		context := boxContext(e, subject, dealer, m.ID)
+		key := contentKey(seed, context)
+		plain := payloads[i].encode()
+		box, err := sealBox(m.SealKey, context, key, plain)
+		clear(plain)
+		if err != nil {
+			return nil, blame(m.ID, "sealing a share: %w", err)
+		}
+		d = append(d, DealtBox{Receiver: m.ID, Box: box, Digest: sha256.Sum256(box), Commitment: commitKey(context, key)})
+		clear(key)
+	}
+	return d, nil
+}
+
+// masks are the masking polynomials of a dealing: for each repetition and
+// prime one of degree t-1 with coefficients uniform modulo the prime.
+// coeffs[k][r*len(primes)+i] is the coefficient of x^k.
+type maskSharing struct {
+	s      *he.Suite
+	coeffs [][]uint64
+}
+
+func newMasks(e *Epoch) *maskSharing {
+	m := &maskSharing{s: e.suite, coeffs: make([][]uint64, e.cfg.Threshold)}
+	for k := range m.coeffs {
+		// A uniform element of R_Q holds N uniform residues modulo each prime.
+		u := e.suite.UniformPoly()
+		rows := u.RNS().Coeffs
+		for r := range repetitions {
+			for i := range rows {
+				m.coeffs[k] = append(m.coeffs[k], rows[i][r])
+			}
+		}
+		u.Erase()
+	}
+	return m
+}
+
+func (m *maskSharing) at(point int) []uint64 { return evaluate(m.s, m.coeffs, point) }
+
+func (m *maskSharing) erase() {
+	for _, c := range m.coeffs {
+		clear(c)
+	}
+}
+
+// evaluate computes, for each repetition and prime, the polynomial with the
+// given coefficients at a point, by Horner's rule.
+func evaluate(s *he.Suite, coeffs [][]uint64, point int) []uint64 {
+	primes := s.Primes()
+	out := slices.Clone(coeffs[len(coeffs)-1])
+	for k := len(coeffs) - 2; k >= 0; k-- {
+		for j := range out {
+			q := primes[j%len(primes)]
+			out[j] = addMod(mulMod(out[j], uint64(point), q), coeffs[k][j], q)
+		}
+	}
+	return out
+}
+
+// challenge derives the weights w of a dealing: for each repetition and prime
+// N residues, read from cSHAKE256 (NIST SP 800-185) over everything that the
+// dealer sent before, so that it is fixed when the weights become known.
+type challenge struct {
+	s    *he.Suite
+	seed [32]byte
+}
+
+func challengeOf(e *Epoch, subject Subject, dealer string, d Dealing) challenge {
+	var w writer
+	w.str("credence/threshold/challenge/v1")
+	w.blob(boxContext(e, subject, dealer, ""))
+	for _, b := range d {
+		w.str(b.Receiver)
+		w.fixed(b.Digest)
+		w.fixed(b.Commitment)
+	}
+	return challenge{s: e.suite, seed: sha256.Sum256(w.b)}
+}
+
+// respond computes <w, p> + mask for each repetition and prime.
+func (c challenge) respond(p *he.Poly, masks []uint64) []uint64 {
+	xof := sha3.NewCSHAKE256([]byte("credence"), []byte("threshold/challenge/v1/"+c.s.Name()))
+	_, _ = xof.Write(c.seed[:]) // a hash never fails
+	rows, primes := p.RNS().Coeffs, c.s.Primes()
+	out := make([]uint64, 0, len(masks))
+	var buf [4096]byte
+	for r := range repetitions {
+		for i, q := range primes {
+			mask := uint64(1)<<bits.Len64(q) - 1
+			var hi, lo uint64
+			terms := 0
+			for at := 0; at < len(rows[i]); {
+				_, _ = xof.Read(buf[:])
+				for b := 0; b < len(buf) && at < len(rows[i]); b += 8 {
+					w := binary.LittleEndian.Uint64(buf[b:]) & mask
+					if w >= q {
+						continue // rejected, so that the weights are uniform
+					}
+					h, l := bits.Mul64(w, rows[i][at])
+					var carry uint64
+					lo, carry = bits.Add64(lo, l, 0)
+					hi, _ = bits.Add64(hi, h, carry)
+					at++
+					// Products of residues below 2^60 add up below 2^127.
+					if terms++; terms == 128 {
+						hi, lo, terms = 0, bits.Rem64(hi, lo, q), 0
+					}
+				}
+			}
+			out = append(out, addMod(bits.Rem64(hi, lo, q), masks[r*len(primes)+i], q))
+		}
+	}
+	return out
+}
+
+// VerifyDealing checks what anyone can check of a dealing: one box for each
+// member in the order of their points, canonical checks, and that for each
+// repetition and prime the checks lie on one polynomial of degree below t. A
+// dealing that fails names its dealer by a MemberError that wraps ErrDealing.
+func VerifyDealing(e *Epoch, subject Subject, dealer string, d Dealing) error {
+	if _, ok := e.member(dealer); !ok {
+		return blame(dealer, "%w: dealing of the %v in epoch %d", ErrNotMember, subject, e.Number())
+	}
+	refuse := func(format string, args ...any) error {
+		return blame(dealer, "%w: %v in epoch %d: %s", ErrDealing, subject, e.Number(), fmt.Sprintf(format, args...))
+	}
+	members := e.cfg.Members
+	if len(d) != len(members) {
+		return refuse("%d boxes for %d members", len(d), len(members))
+	}
+	checks := make([][]uint64, len(d))
+	points := make([]int, len(d))
+	for i, b := range d {
+		if b.Receiver != members[i].ID {
+			return refuse("box %d is for %q, want %q", i, b.Receiver, members[i].ID)
+		}
+		if len(b.Check) != CheckBytes(e.suite) {
+			return refuse("the check of %q has %d bytes, want %d", b.Receiver, len(b.Check), CheckBytes(e.suite))
+		}
+		var ok bool
+		if checks[i], ok = parseResidues(e.suite, b.Check); !ok {
+			return refuse("the check of %q is not canonical", b.Receiver)
+		}
+		points[i] = members[i].Point
+	}
+	t, primes := e.cfg.Threshold, e.suite.Primes()
+	fields := make([]field, len(primes))
+	for k, q := range primes {
+		fields[k] = newField(q, len(members))
+	}
+	for i := t; i < len(d); i++ {
+		weights := make([][]uint64, len(primes))
+		for k, f := range fields {
+			weights[k] = f.lagrange(points[:t], points[i])
+		}
+		for j, y := range checks[i] {
+			k := j % len(primes)
+			var acc uint64
+			for m, l := range weights[k] {
+				acc = addMod(acc, mulMod(l, checks[m][j], primes[k]), primes[k])
+			}
+			if acc != y {
+				return refuse("the checks do not lie on a polynomial of degree %d", t-1)
+			}
+		}
+	}
+	return nil
+}

@@ -10,6 +10,7 @@ import (
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/round"
+	"credence/he"
 	"credence/he/threshold"
 )
 
@@ -171,17 +172,23 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 	if err := a.mayStep(ctx, h.Job, h.Round, event); err != nil {
 		return time.Time{}, err // late, declined, or another update is in: no need to read the ciphertexts
 	}
-	for _, c := range h.Ciphertexts {
+	ciphertexts := make([]*he.Ciphertext, len(h.Ciphertexts))
+	for i, c := range h.Ciphertexts {
 		raw, err := a.takeBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes())
 		if err != nil {
 			return time.Time{}, err
 		}
-		if _, err := a.suite.ParseCiphertext(raw); err != nil {
+		if ciphertexts[i], err = a.suite.ParseCiphertext(raw); err != nil {
 			return time.Time{}, fl.Refuse(fl.CodeMalformed, h.Node, "ciphertext of shard %d: %s", c.Shard, err)
 		}
 	}
 	if err := a.refuseCopies(ctx, h); err != nil {
 		return time.Time{}, err
+	}
+	if plan.ProofLevel.Attested() {
+		if err := a.verifyAttestation(ctx, plan, h.Plan, h, ciphertexts); err != nil {
+			return time.Time{}, err
+		}
 	}
 	event.At = a.now()
 	return event.At, a.step(ctx, h.Job, h.Round, event, stepExtras{documents: []fl.Envelope{doc}})

@@ -250,7 +250,10 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		},
 		"twice":  func() error { _, _, err := MeanUpdate(plan, 10, [][]NodeID{{"a", "a"}, {"a", "b"}}, good); return err },
 		"nobody": func() error { _, _, err := MeanUpdate(plan, 10, [][]NodeID{{}, {"a", "b"}}, good); return err },
-		"short":  func() error { _, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+7), {1}}); return err },
+		"short": func() error {
+			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+7), {1}})
+			return err
+		},
 		"long": func() error {
 			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+9), good[1]})
 			return err

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +40,7 @@ func (p *pruner) due(now time.Time, every time.Duration) bool {
 // retention period: its clients' ciphertexts and the boxes of its noise. The
 // documents that name them stay, and so do sums and decryption shares, from
 // which an auditor opens the sum again. A blob that something else names too is
-// kept. Deleting again does no harm, so a crash in between does none.
+// kept, and so are the boxes of a dealing that somebody complained of. Deleting again does no harm, so a crash in between does none.
 func (a *Aggregator) prune(ctx context.Context) error {
 	now := a.now()
 	if !a.pruned.due(now, min(pruneEvery, a.opts.Retain/10)) {
@@ -57,8 +59,12 @@ func (a *Aggregator) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	accused, err := a.accused(ctx)
+	if err != nil {
+		return err
+	}
 	for _, r := range due {
-		deleted, err := a.pruneRound(ctx, r, named)
+		deleted, err := a.pruneRound(ctx, r, named, accused)
 		if err != nil {
 			return fmt.Errorf("pruning round %d of job %s: %w", r.Number, r.Job, err)
 		}
@@ -121,11 +127,10 @@ func (a *Aggregator) namedElsewhere(ctx context.Context, kept []store.Round) (ma
 		return nil, err
 	}
 	for _, e := range epochs {
-		for _, docs := range []map[fl.NodeID]fl.Envelope{e.Reveals, e.Dealings} {
-			for _, doc := range docs {
-				if err := addBlobs(doc, named); err != nil {
-					return nil, err
-				}
+		docs := slices.Concat(slices.Collect(maps.Values(e.Reveals)), slices.Collect(maps.Values(e.Dealings)), e.Others)
+		for _, doc := range docs {
+			if err := addBlobs(doc, named); err != nil {
+				return nil, err
 			}
 		}
 		if e.Key != nil {
@@ -161,6 +166,25 @@ func addBlobs(doc fl.Envelope, to map[fl.Digest]bool) error {
 			return err
 		}
 		to[d.Reveal] = true
+		if !d.Attestation.IsZero() {
+			to[d.Attestation] = true
+		}
+	case fl.TestNoise{}.Kind():
+		var d fl.TestNoise
+		if err := doc.Read(&d); err != nil {
+			return err
+		}
+		for _, b := range d.Boxes {
+			to[b.Digest] = true
+		}
+	case fl.TestShare{}.Kind():
+		var d fl.TestShare
+		if err := doc.Read(&d); err != nil {
+			return err
+		}
+		for _, s := range d.Shares {
+			to[s.Digest] = true
+		}
 	case fl.EpochKey{}.Kind():
 		var d fl.EpochKey
 		if err := doc.Read(&d); err != nil {
@@ -211,17 +235,52 @@ func addBlobs(doc fl.Envelope, to map[fl.Digest]bool) error {
 	return nil
 }
 
+// accused collects the dealings that a member complained of. Their boxes are
+// evidence: anyone may judge the complaint again.
+func (a *Aggregator) accused(ctx context.Context) (map[fl.Digest]bool, error) {
+	epochs, err := a.store.Epochs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	accused := map[fl.Digest]bool{}
+	for _, e := range epochs {
+		if err := addAccused(e.Others, accused); err != nil {
+			return nil, err
+		}
+	}
+	return accused, nil
+}
+
+func addAccused(docs []fl.Envelope, to map[fl.Digest]bool) error {
+	for _, doc := range docs {
+		var c fl.Complaint
+		if doc.Kind != c.Kind() {
+			continue
+		}
+		if err := doc.Read(&c); err != nil {
+			return err
+		}
+		for _, charge := range c.Charges {
+			to[charge.Dealing] = true
+		}
+	}
+	return nil
+}
+
 // pruneRound deletes the ciphertexts and noise boxes of a round that nothing
 // else names.
-func (a *Aggregator) pruneRound(ctx context.Context, r store.Round, named map[fl.Digest]bool) (deleted int, err error) {
+func (a *Aggregator) pruneRound(ctx context.Context, r store.Round, named, accused map[fl.Digest]bool) (deleted int, err error) {
 	docs, err := a.store.RoundDocuments(ctx, r.Job, r.Number)
 	if err != nil {
+		return 0, err
+	}
+	if err := addAccused(docs, accused); err != nil {
 		return 0, err
 	}
 	gone, stay := map[fl.Digest]bool{}, map[fl.Digest]bool{}
 	for _, doc := range docs {
 		to := stay
-		if doc.Kind == (fl.UpdateHeader{}).Kind() || doc.Kind == (fl.NoiseDealing{}).Kind() {
+		if doc.Kind == (fl.UpdateHeader{}).Kind() || doc.Kind == (fl.NoiseDealing{}).Kind() && !accused[doc.Digest()] {
 			to = gone
 		}
 		if err := addBlobs(doc, to); err != nil {

@@ -211,3 +211,33 @@ func TestAbandonedUploads(t *testing.T) {
 		t.Error("an abandoned upload is left")
 	}
 }
+
+// TestPruneKeepsEvidence: the boxes that a complaint is about stay, those of
+// the other dealers go.
+func TestPruneKeepsEvidence(t *testing.T) {
+	b := newBench(t, "alpha", "beta", "gamma")
+	b.a.opts.Retain = time.Second
+	b.generate(nil)
+	b.startJob(b.jobSpec("j"))
+	r := b.round("j", 1)
+	accused, other := b.parties["alpha"].sign(b.parties["alpha"].noise(r)), b.parties["beta"].sign(b.parties["beta"].noise(r))
+	for name, doc := range map[fl.NodeID]fl.Envelope{"alpha": accused, "beta": other} {
+		_, err := b.parties[name].hand(doc.Encode())
+		b.must(err)
+	}
+	b.must(b.parties["gamma"].submit(fl.Complaint{
+		Genesis: b.a.genesisID, EpochPlan: r.epoch.planID, Node: "gamma", Stage: fl.StageRound, Plan: r.planID,
+		Charges: []fl.Charge{{Dealer: "alpha", Dealing: accused.Digest()}},
+	}))
+	b.clock.add(2 * time.Minute) // nobody trains: the round is given up
+	b.must(b.a.Pass(b.ctx))
+	b.clock.add(2 * time.Second)
+	b.must(b.a.Pass(b.ctx))
+	var kept, gone fl.NoiseDealing
+	b.must(errors.Join(accused.Read(&kept), other.Read(&gone)))
+	for i := range kept.Boxes {
+		if !b.has(kept.Boxes[i].Digest) || b.has(gone.Boxes[i].Digest) {
+			t.Errorf("box %d: evidence is stored: %v, another dealer's is: %v", i, b.has(kept.Boxes[i].Digest), b.has(gone.Boxes[i].Digest))
+		}
+	}
+}

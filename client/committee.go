@@ -336,6 +336,7 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 // noiseFor fetches what the seal's dealers dealt to this member, by shard and
 // dealer.
 func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, k *epochKey, planID fl.Digest, plan fl.Plan, answers answeredKeys) ([]map[string]threshold.Received, error) {
+	var dealings []fl.Envelope
 	noise := make([]map[string]threshold.Received, plan.Shards)
 	for i, dealer := range seal.Dealers {
 		envelope, err := n.remote.Document(ctx, seal.Dealings[i])
@@ -349,6 +350,7 @@ func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, k *epochKey, planID f
 		if d.Plan != planID || d.Node != dealer {
 			return nil, fmt.Errorf("the noise dealing of %s is for another plan or member", dealer)
 		}
+		dealings = append(dealings, envelope)
 		for shard := range noise {
 			r, err := n.receive(ctx, k.epoch, k.planID, dealer, envelope, shard)
 			if err != nil {
@@ -361,7 +363,7 @@ func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, k *epochKey, planID f
 			noise[shard][string(dealer)] = r
 		}
 	}
-	return noise, nil
+	return noise, n.remote.RequireLogged(ctx, dealings...)
 }
 
 // retire erases this member's shares of keys that no round uses any more.

@@ -660,3 +660,25 @@ func TestHashes(t *testing.T) {
 		}
 	}
 }
+
+// TestNoiseIsLogged: noise that is not in the log is not released with.
+func TestNoiseIsLogged(t *testing.T) {
+	s := newStage(t)
+	n, d := s.member("alpha", newHistory(s.filler("x", 3)...))
+	dealing, err := fl.Sign(fl.NoiseDealing{
+		Genesis: s.id, Plan: fl.Digest{1}, Job: "j", Round: 1, Node: "alpha",
+		Boxes: []fl.Box{{Receiver: "alpha", Digest: fl.Digest{2}, Commitment: fl.Digest{3}}},
+	}, "alpha", n.home.Keys.Signing)
+	s.must(err)
+	digest := dealing.Digest()
+	d.docs[digest] = dealing // shown, but not logged
+	seal := fl.Seal{Dealers: []fl.NodeID{"alpha"}, Dealings: []fl.Digest{digest}}
+	// With no shards there is nothing to unseal: only the document is looked at.
+	if _, err := n.noiseFor(t.Context(), seal, &epochKey{}, fl.Digest{1}, fl.Plan{}, nil); !errors.Is(err, translog.ErrNotInLog) {
+		t.Errorf("got %v", err)
+	}
+	d.add(dealing)
+	if _, err := n.noiseFor(t.Context(), seal, &epochKey{}, fl.Digest{1}, fl.Plan{}, nil); err != nil {
+		t.Error(err)
+	}
+}

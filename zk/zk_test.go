@@ -74,3 +74,55 @@ func TestKeyShareRoundTrip(t *testing.T) {
 		t.Error("a secret of twos was attested")
 	}
 }
+
+// Two attestations of the same update share nothing but the commitments to
+// the ciphertext, which is public anyway: everything else is masked afresh.
+func TestAttestationsAreRandomised(t *testing.T) {
+	p := newParty(t, tiny4)
+	scope := p.scope("alice", 1<<30, 0, 1)
+	shards := []ShardInput{p.encrypt(t, 3), p.encrypt(t, 0)}
+	a, b := p.prove(t, scope, shards...), p.prove(t, scope, shards...)
+	for i := range shards {
+		x, y := a.proofs[i], b.proofs[i]
+		if a.Commitments(i) != b.Commitments(i) {
+			t.Error("the commitments to one ciphertext differ")
+		}
+		public := map[any]bool{&x.cipher[0]: true, &x.cipher[1]: true}
+		for j, q := range x.points() {
+			if !public[q] && q.Equal(y.points()[j]) {
+				t.Errorf("shard %d: point %d is not masked", i, j)
+			}
+		}
+		for j, v := range x.scalars() {
+			// T(r) of a shard that does not close is zero by definition.
+			if closing := i == len(shards)-1; v.Equal(y.scalars()[j]) && (closing || v != &x.atNorm[1]) {
+				t.Errorf("shard %d: value %d is not masked", i, j)
+			}
+		}
+	}
+}
+
+// Shards proven side by side give an attestation like any other, and progress
+// counts them.
+func TestShardsInParallel(t *testing.T) {
+	p := newParty(t, tiny1)
+	scope := p.scope("alice", 1<<30, 0, 1, 2, 3, 4)
+	var shards []ShardInput
+	for i := range 5 {
+		shards = append(shards, p.encrypt(t, int32(i)))
+	}
+	last := 0
+	progress := func(_ string, done, total int) {
+		if done < last || total != 5 {
+			t.Errorf("progress %d of %d after %d", done, total, last)
+		}
+		last = done
+	}
+	att, err := p.keys.ProveUpdate(context.Background(), scope, p.key, shards, ProveOptions{Parallel: 3, Progress: progress})
+	if err != nil || last != 5 {
+		t.Fatalf("%d shards: %v", last, err)
+	}
+	if err := p.keys.VerifyUpdate(scope, p.key, att); err != nil {
+		t.Error(err)
+	}
+}

@@ -35,11 +35,7 @@ import (
 func calm(t *testing.T) *simulation {
 	s := newSimulation(t, 1)
 	s.network.Set(federation.Faults{})
-	s.until("the key is made", nil, func() bool {
-		epochs, err := s.agg.Store().Epochs(s.ctx)
-		s.must(err)
-		return epochs[0].Key != nil
-	})
+	s.until("the key is made", nil, s.hasKey)
 	_, err := s.owner().SubmitJob(s.ctx, client.JobOptions{
 		Job: "job", SchemaText: s.text, Model: models.Spec{Kind: models.Logistic, Inputs: 30, Classes: 2},
 		Training: models.TrainConfig{LearningRate: 0.1, Epochs: 1, BatchSize: 16, Seed: 1},
@@ -74,6 +70,12 @@ func (s *simulation) until(what string, but []*simNode, done func() bool) {
 		s.clock.add(time.Second)
 	}
 	s.t.Fatalf("it never came to it that %s: %v", what, errors.Join(errs...))
+}
+
+func (s *simulation) hasKey() bool {
+	epochs, err := s.agg.Store().Epochs(s.ctx)
+	s.must(err)
+	return epochs[0].Key != nil
 }
 
 // phase returns the phase of the job's first round.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("CREDENCE_SIM_SEED=%d CREDENCE_SIM_OPS=%d", seed, ops)
 	s := newSimulation(t, seed)
+	s.until("the first key is made", nil, s.hasKey) // or there is nothing to break
 	for s.done = 0; s.done < ops && !t.Failed(); s.done++ {
 		op := s.pick()
 		s.trace = append(s.trace, op.name)
@@ -81,7 +83,7 @@ func (s *simulation) pick() operation {
 		{"kill node in a pass", 3, s.killNodeInPass},
 		{"kill aggregator", 1, s.stopAggregator},
 		{"replay", 3, s.replay},
-		{"wrong share", 1, s.wrongShare},
+		{"wrong share", 3, s.wrongShare},
 		{"late share", 1, s.lateShare},
 		{"decline", 1, s.decline},
 		{"submit job", 2, s.submitJob},
@@ -178,6 +180,10 @@ func (s *simulation) settle() {
 	for _, n := range s.nodes {
 		s.open(n)
 	}
+	if !s.keyed() {
+		s.epochs = 0
+		s.rotateEpoch() // what an operator does when a committee has lost members for good
+	}
 	for range 600 {
 		s.clock.add(time.Second)
 		var errs []error
@@ -203,6 +209,20 @@ func (s *simulation) settle() {
 		}
 	}
 	s.fail("ten minutes after the last fault this is not over: %v", s.stuck)
+}
+
+// keyed reports whether the newest key is made, or its committee can still make
+// it.
+func (s *simulation) keyed() bool {
+	epochs, err := s.agg.Store().Epochs(s.ctx)
+	s.must(err)
+	if len(epochs) == 0 {
+		return false
+	}
+	newest := epochs[len(epochs)-1]
+	var plan fl.EpochPlan
+	s.must(newest.Plan.Read(&plan))
+	return newest.Key != nil || !slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.revoked && plan.Point(n.id) != 0 })
 }
 
 // unfinished lists what still has to happen.

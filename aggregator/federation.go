@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -102,6 +103,7 @@ type Aggregator struct {
 	genesisEv fl.Envelope
 	wake      *broadcast
 	stopping  chan struct{} // closed when Serve ends
+	checks    chan struct{} // holds one entry for each update that is being read and checked
 	log       *slog.Logger
 
 	live   liveness
@@ -186,6 +188,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
 	a := &Aggregator{dir: dir, proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
+	a.checks = make(chan struct{}, runtime.GOMAXPROCS(0))
 	if err := a.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the federation in %s: %w", dir, err), db.Close())
 	}

@@ -172,14 +172,26 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 	if err := a.mayStep(ctx, h.Job, h.Round, event); err != nil {
 		return time.Time{}, err // late, declined, or another update is in: no need to read the ciphertexts
 	}
-	ciphertexts := make([]*he.Ciphertext, len(h.Ciphertexts))
-	for i, c := range h.Ciphertexts {
+	// The reading below is work for a processor each; more of it at once would
+	// take more memory and not less time.
+	select {
+	case a.checks <- struct{}{}:
+		defer func() { <-a.checks }()
+	case <-ctx.Done():
+		return time.Time{}, context.Cause(ctx)
+	}
+	var ciphertexts []*he.Ciphertext // only kept where an attestation is about them
+	for _, c := range h.Ciphertexts {
 		raw, err := a.takeBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes())
 		if err != nil {
 			return time.Time{}, err
 		}
-		if ciphertexts[i], err = a.suite.ParseCiphertext(raw); err != nil {
+		ciphertext, err := a.suite.ParseCiphertext(raw)
+		if err != nil {
 			return time.Time{}, fl.Refuse(fl.CodeMalformed, h.Node, "ciphertext of shard %d: %s", c.Shard, err)
+		}
+		if plan.ProofLevel.Attested() {
+			ciphertexts = append(ciphertexts, ciphertext)
 		}
 	}
 	if err := a.refuseCopies(ctx, h); err != nil {

@@ -38,6 +38,9 @@ func (a *Aggregator) Server() *grpc.Server {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(16<<20), // a task may carry a committee's documents
 		grpc.MaxConcurrentStreams(64),
+		// TLS reads whole records into a buffer of its own; a second one for
+		// every connection would only cost memory.
+		grpc.ReadBufferSize(0),
 		grpc.ConnectionTimeout(20*time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),

@@ -114,10 +114,12 @@ func (n *Node) dealKey(ctx context.Context, planID fl.Digest, plan fl.EpochPlan)
 // uploadBoxes uploads the boxes of a dealing and returns what its document
 // says of them.
 func (n *Node) uploadBoxes(ctx context.Context, shard int, dealing threshold.Dealing) ([]fl.Box, error) {
-	for _, b := range dealing {
-		if _, err := n.remote.Upload(ctx, b.Box); err != nil {
-			return nil, err
-		}
+	boxes := make([][]byte, len(dealing))
+	for i, b := range dealing {
+		boxes[i] = b.Box
+	}
+	if _, err := n.remote.uploadAll(ctx, boxes); err != nil {
+		return nil, err
 	}
 	return dealing.Boxes(shard), nil
 }

@@ -667,7 +667,7 @@ func TestNoiseIsLogged(t *testing.T) {
 	n, d := s.member("alpha", newHistory(s.filler("x", 3)...))
 	dealing, err := fl.Sign(fl.NoiseDealing{
 		Genesis: s.id, Plan: fl.Digest{1}, Job: "j", Round: 1, Node: "alpha",
-		Boxes: []fl.Box{{Receiver: "alpha", Digest: fl.Digest{2}, Commitment: fl.Digest{3}}},
+		Boxes: []fl.Box{{Receiver: "alpha", Digest: fl.Digest{2}, Commitment: fl.Digest{3}, Check: []byte{4}}},
 	}, "alpha", n.home.Keys.Signing)
 	s.must(err)
 	digest := dealing.Digest()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,6 +26,7 @@ import (
 const (
 	maxMessage  = 16 << 20
 	uploadChunk = 256 << 10
+	uploadLanes = 4 // blobs sent at the same time
 	fetchChunk  = 512 << 10
 	maxBlob     = 1 << 30 // no blob of the protocol is near this
 	callTimeout = 2 * time.Minute
@@ -146,6 +148,37 @@ func (r *Remote) Upload(ctx context.Context, data []byte) (fl.Digest, error) {
 			return digest, err
 		}
 	}
+}
+
+// uploadAll sends several blobs, a few at a time: a blob waits for the
+// aggregator's disk, which the next one can use meanwhile. A party with a rate
+// limit sends them one after the other.
+func (r *Remote) uploadAll(ctx context.Context, blobs [][]byte) ([]fl.Digest, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	lanes := uploadLanes
+	if r.rate > 0 {
+		lanes = 1
+	}
+	digests := make([]fl.Digest, len(blobs))
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(lanes, len(blobs)) {
+		wg.Go(func() {
+			for i := range next {
+				var err error
+				if digests[i], err = r.Upload(ctx, blobs[i]); err != nil {
+					cancel(err) // the first one counts
+				}
+			}
+		})
+	}
+	for i := range blobs {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return digests, context.Cause(ctx)
 }
 
 func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) error {

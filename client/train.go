@@ -139,10 +139,8 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return err
 		}
 	}
-	for _, c := range ciphertexts {
-		if _, err := n.remote.Upload(ctx, c); err != nil {
-			return err
-		}
+	if _, err := n.remote.uploadAll(ctx, ciphertexts); err != nil {
+		return err
 	}
 	if _, err := n.remote.SubmitEnvelope(ctx, header); err != nil {
 		return err

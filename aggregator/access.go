@@ -73,6 +73,18 @@ func readable(envelope fl.Envelope, node fl.NodeID) ([]fl.Digest, error) {
 		var d fl.NoiseDealing
 		err := envelope.Read(&d)
 		return boxesFor(node, d.Boxes), err
+	case fl.ProofKeys{}.Kind():
+		var d fl.ProofKeys
+		err := envelope.Read(&d)
+		var files []fl.Digest
+		for _, c := range d.Circuits {
+			files = append(files, c.Proving, c.Verifying, c.SRS)
+		}
+		return files, err
+	case fl.UpdateHeader{}.Kind(): // its attestation, never its ciphertexts
+		var d fl.UpdateHeader
+		err := envelope.Read(&d)
+		return []fl.Digest{d.Attestation}, err
 	case fl.Seal{}.Kind():
 		var d fl.Seal
 		err := envelope.Read(&d)

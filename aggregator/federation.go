@@ -30,7 +30,8 @@ type FoundingOptions struct {
 	Committee     fl.CommitteePolicy
 	MinCohort     int
 	Regions       []string
-	AllowInsecure bool // accept the insecure test suites
+	ProofFloor    fl.ProofLevel // default none
+	AllowInsecure bool          // accept the insecure test suites
 }
 
 // Options are the knobs of a running aggregator. The zero value is good.
@@ -88,6 +89,7 @@ func (o Options) withDefaults() Options {
 
 // Aggregator is one aggregator process on one folder.
 type Aggregator struct {
+	dir       string
 	opts      Options
 	keys      *identity.Keys
 	authority *identity.Authority
@@ -107,6 +109,9 @@ type Aggregator struct {
 	live   liveness
 	pruned pruner
 	court  court
+
+	proofMu sync.Mutex
+	proofs  map[fl.Digest]*proofKeys // loaded, by document
 
 	certMu sync.Mutex
 	cert   *tls.Certificate
@@ -133,6 +138,9 @@ func Found(ctx context.Context, dir string, f FoundingOptions, opts Options) (*A
 	case f.MinCohort > suite.MaxCohort():
 		return nil, fmt.Errorf("a minimum cohort of %d: suite %s allows cohorts of at most %d", f.MinCohort, suite.Name(), suite.MaxCohort())
 	}
+	if f.ProofFloor == "" {
+		f.ProofFloor = fl.ProofNone
+	}
 	keys, err := identity.LoadOrGenerate(dir)
 	if err != nil {
 		return nil, fmt.Errorf("founding the federation: %w", err)
@@ -143,7 +151,7 @@ func Found(ctx context.Context, dir string, f FoundingOptions, opts Options) (*A
 	}
 	genesis := fl.Genesis{
 		Federation: f.Name, CreatedAt: fl.Instant(opts.Now()), Suite: f.Suite, Committee: f.Committee, MinCohort: f.MinCohort,
-		ProofFloor: fl.ProofNone, Regions: append([]string{}, f.Regions...),
+		ProofFloor: f.ProofFloor, Regions: append([]string{}, f.Regions...),
 		AggregatorKey: keys.SigningPublic(), CertificateCA: identity.KeyDigest(authority.Certificate),
 	}
 	envelope, err := fl.Sign(genesis, fl.AggregatorID, keys.Signing)
@@ -179,7 +187,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
-	a := &Aggregator{opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
+	a := &Aggregator{dir: dir, proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
 	a.checks = make(chan struct{}, runtime.GOMAXPROCS(0))
 	if err := a.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the federation in %s: %w", dir, err), db.Close())

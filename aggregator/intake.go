@@ -10,6 +10,7 @@ import (
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/round"
+	"credence/he"
 	"credence/he/threshold"
 )
 
@@ -179,17 +180,27 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 	case <-ctx.Done():
 		return time.Time{}, context.Cause(ctx)
 	}
+	var ciphertexts []*he.Ciphertext // only kept where an attestation is about them
 	for _, c := range h.Ciphertexts {
 		raw, err := a.takeBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes())
 		if err != nil {
 			return time.Time{}, err
 		}
-		if _, err := a.suite.ParseCiphertext(raw); err != nil {
+		ciphertext, err := a.suite.ParseCiphertext(raw)
+		if err != nil {
 			return time.Time{}, fl.Refuse(fl.CodeMalformed, h.Node, "ciphertext of shard %d: %s", c.Shard, err)
+		}
+		if plan.ProofLevel.Attested() {
+			ciphertexts = append(ciphertexts, ciphertext)
 		}
 	}
 	if err := a.refuseCopies(ctx, h); err != nil {
 		return time.Time{}, err
+	}
+	if plan.ProofLevel.Attested() {
+		if err := a.verifyAttestation(ctx, plan, h.Plan, h, ciphertexts); err != nil {
+			return time.Time{}, err
+		}
 	}
 	event.At = a.now()
 	return event.At, a.step(ctx, h.Job, h.Round, event, stepExtras{documents: []fl.Envelope{doc}})

@@ -54,6 +54,8 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	switch {
 	case !from.Has(fl.RoleOwner):
 		return time.Time{}, fl.Refuse(fl.CodeNotAllowed, s.Owner, "%s may not submit jobs: it was not enrolled with role %q", s.Owner, fl.RoleOwner)
+	case !s.ProofLevel.AtLeast(a.genesis.ProofFloor):
+		return time.Time{}, fl.Refuse(fl.CodeProofLevel, s.Owner, "proof level %s: the federation's genesis asks for at least %s", s.ProofLevel, a.genesis.ProofFloor)
 	case s.MinCohort < a.genesis.MinCohort:
 		return time.Time{}, fl.Refuse(fl.CodeNotAllowed, s.Owner, "minimum cohort %d: the federation's genesis asks for at least %d", s.MinCohort, a.genesis.MinCohort)
 	case max(s.CohortSize, s.MinCohort) > a.suite.MaxCohort():

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/round"
 )
@@ -46,6 +48,17 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 	case j.LastRound == 0 && len(missing) > 0 && (j.spec.CohortSize == 0 || len(joined) < want) && now.Sub(j.SubmitTime) < a.opts.JoinWindow:
 		return fl.Plan{}, fmt.Sprintf("answers from %v", missing), nil
 	}
+	var proofKeys fl.Digest
+	if j.spec.ProofLevel.Attested() {
+		envelope, err := a.store.ProofKeys(ctx)
+		if errors.Is(err, store.ErrNotFound) {
+			return fl.Plan{}, "proof keys: import those of a ceremony, or, for a demonstration, make them here (credence federation proofs)", nil
+		}
+		if err != nil {
+			return fl.Plan{}, "", err
+		}
+		proofKeys = envelope.Digest()
+	}
 	number := j.LastRound + 1
 	cohort := sampleCohort(joined, j.spec, number, a.suite.MaxCohort())
 	shards, err := fl.ShardMap(j.spec.Parameters, a.suite.Values())
@@ -68,7 +81,7 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 		Genesis: a.genesisID, JobSpec: j.specID, Job: j.spec.Job, Round: number,
 		EpochKey: epoch.keyID, Epoch: epoch.Number, BaseModel: j.Model,
 		Slots: a.suite.Values(), Shards: len(shards), Cohort: assignments, WeightUnit: unit,
-		MinCohort: j.spec.MinCohort, Clip: j.spec.Clip, ValueBits: a.suite.ValueBits(), ProofLevel: j.spec.ProofLevel, Seed: j.spec.Seed,
+		MinCohort: j.spec.MinCohort, Clip: j.spec.Clip, ValueBits: a.suite.ValueBits(), ProofLevel: j.spec.ProofLevel, ProofKeys: proofKeys, Seed: j.spec.Seed,
 		OpenedAt: now, Deadline: now.Add(time.Duration(j.spec.RoundDeadline) * time.Second),
 	}, "", nil
 }

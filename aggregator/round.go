@@ -225,24 +225,24 @@ func (a *Aggregator) seal(ctx context.Context, r store.Round, state round.State,
 		seal.Dealings = append(seal.Dealings, state.Dealings[dealer].Digest)
 	}
 	for shard := range plan.Shards {
-		sum, contributors := a.suite.NewSum(), []fl.NodeID{}
+		var contributors []fl.NodeID
 		for _, node := range effect.Clients {
-			for _, c := range headers[node].Ciphertexts {
-				if c.Shard != shard {
-					continue
-				}
-				raw, err := a.blobs.Get(ctx, c.Digest)
-				if err != nil {
-					return fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
-				}
-				ciphertext, err := a.suite.ParseCiphertext(raw)
-				if err != nil {
-					return fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
-				}
-				if err := sum.Add(ciphertext); err != nil {
-					return fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
-				}
+			if holds(headers[node], shard) {
 				contributors = append(contributors, node)
+			}
+		}
+		sum, err := a.sumOf(ctx, shard, contributors, headers)
+		if err != nil {
+			return err
+		}
+		if plan.ProofLevel.Attested() {
+			var liar *liarError
+			switch err := a.checkSum(ctx, plan, shard, sum, contributors, headers); {
+			case errors.As(err, &liar):
+				a.log.Error("a stored ciphertext is not the one attested", "job", r.Job, "round", r.Number, "client", liar.node, "shard", shard)
+				return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})
+			case err != nil:
+				return err
 			}
 		}
 		c0, err := a.blobs.Put(ctx, sum.PartBytes(he.C0))
@@ -260,6 +260,34 @@ func (a *Aggregator) seal(ctx context.Context, r store.Round, state round.State,
 		return err
 	}
 	return a.step(ctx, r.Job, r.Number, round.SumsReady{Seal: doc.Digest(), At: a.now()}, stepExtras{documents: []fl.Envelope{doc}})
+}
+
+func holds(h fl.UpdateHeader, shard int) bool {
+	return slices.ContainsFunc(h.Ciphertexts, func(c fl.ShardCiphertext) bool { return c.Shard == shard })
+}
+
+// sumOf adds the ciphertexts of one shard.
+func (a *Aggregator) sumOf(ctx context.Context, shard int, nodes []fl.NodeID, headers map[fl.NodeID]fl.UpdateHeader) (*he.Sum, error) {
+	sum := a.suite.NewSum()
+	for _, node := range nodes {
+		for _, c := range headers[node].Ciphertexts {
+			if c.Shard != shard {
+				continue
+			}
+			raw, err := a.blobs.Get(ctx, c.Digest)
+			if err != nil {
+				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
+			}
+			ciphertext, err := a.suite.ParseCiphertext(raw)
+			if err != nil {
+				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
+			}
+			if err := sum.Add(ciphertext); err != nil {
+				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
+			}
+		}
+	}
+	return sum, nil
 }
 
 // opened is what the frozen set of decryption shares gave.
@@ -400,11 +428,15 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	if err != nil {
 		return err
 	}
+	setup, err := a.setupOf(ctx, plan)
+	if err != nil {
+		return err
+	}
 	manifest := fl.Manifest{
 		Genesis: a.genesisID, JobSpec: j.specID, Job: r.Job, Round: r.Number, Version: j.Version + 1,
 		Plan: r.Plan.Digest(), Seal: state.Seal, EpochKey: plan.EpochKey,
 		KeyHolders: without(holders, got.wrong), WrongShare: union(state.Wrong, got.wrong), SharesChecked: got.checked,
-		BaseModel: plan.BaseModel, Model: model, Figures: figures, ProofLevel: plan.ProofLevel, Epsilon: "infinity",
+		BaseModel: plan.BaseModel, Model: model, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup, Epsilon: "infinity",
 		Postings: postings, SealedAt: state.SealedAt, OpenedAt: state.OpenedAt,
 	}
 	doc, err := a.sign(manifest)

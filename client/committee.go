@@ -283,6 +283,15 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 	if err != nil {
 		return fmt.Errorf("no decryption share for round %d of job %s: %w", plan.Round, plan.Job, err)
 	}
+	if plan.ProofLevel.Attested() {
+		p, err := n.proofs(ctx, plan, k)
+		if err != nil {
+			return err
+		}
+		if err := n.verifyAttested(ctx, seal, sealEnvelope.Digest(), plan, planEnvelope.Digest(), p); err != nil {
+			return fmt.Errorf("no decryption share for round %d of job %s: %w", plan.Round, plan.Job, err)
+		}
+	}
 	if err := n.takeKey(ctx, k); err != nil {
 		return err
 	}

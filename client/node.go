@@ -58,6 +58,7 @@ type Node struct {
 	epoch     *epochKey
 	completed fl.Digest // epoch key whose share the holder has
 	retired   map[uint64]bool
+	proof     *proofKeys // nil until a plan needs it
 
 	statusMu sync.Mutex
 	status   Status

@@ -75,13 +75,20 @@ func (o outbox) update(job fl.JobID, round uint64) (header fl.Envelope, cipherte
 	if err := header.Read(&h); err != nil {
 		return fl.Envelope{}, nil, false, fmt.Errorf("%s: %w", dir, err)
 	}
+	blobs := make([]fl.Digest, 0, len(h.Ciphertexts)+1)
 	for _, c := range h.Ciphertexts {
-		data, err := os.ReadFile(filepath.Join(dir, c.Digest.String()+".ct")) //nolint:gosec // the node's own folder
+		blobs = append(blobs, c.Digest)
+	}
+	if !h.Attestation.IsZero() {
+		blobs = append(blobs, h.Attestation)
+	}
+	for _, digest := range blobs {
+		data, err := os.ReadFile(filepath.Join(dir, digest.String()+".ct")) //nolint:gosec // the node's own folder
 		if err != nil {
 			return fl.Envelope{}, nil, false, err
 		}
-		if sha256.Sum256(data) != c.Digest {
-			return fl.Envelope{}, nil, false, fmt.Errorf("%s: the ciphertext of shard %d is damaged", dir, c.Shard)
+		if sha256.Sum256(data) != digest {
+			return fl.Envelope{}, nil, false, fmt.Errorf("%s: blob %s of the update is damaged", dir, digest.Short())
 		}
 		ciphertexts = append(ciphertexts, data)
 	}

@@ -26,6 +26,7 @@ type JobOptions struct {
 	StepCap       int64
 	Budget        int64
 	Rates         fl.Rates
+	ProofLevel    fl.ProofLevel // "": the genesis' floor
 	Seed          uint64
 }
 
@@ -43,8 +44,11 @@ func (r *Remote) SubmitJob(ctx context.Context, o JobOptions) (fl.JobSpec, error
 		Genesis: r.home.GenesisID, Job: o.Job, Owner: r.home.Node,
 		Schema: fl.DigestBytes([]byte(o.SchemaText)), SchemaText: o.SchemaText,
 		Parameters: model.NumParameters(), Strategy: o.Strategy, Clip: o.Clip, Rounds: o.Rounds, CohortSize: o.CohortSize,
-		MinCohort: o.MinCohort, RoundDeadline: o.RoundDeadline, ProofLevel: r.home.Genesis.ProofFloor,
+		MinCohort: o.MinCohort, RoundDeadline: o.RoundDeadline, ProofLevel: o.ProofLevel,
 		SampleCap: o.SampleCap, StepCap: o.StepCap, Budget: o.Budget, Rates: o.Rates, Seed: o.Seed,
+	}
+	if spec.ProofLevel == "" {
+		spec.ProofLevel = r.home.Genesis.ProofFloor
 	}
 	if spec.MinCohort == 0 {
 		spec.MinCohort = r.home.Genesis.MinCohort

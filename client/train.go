@@ -10,6 +10,7 @@ import (
 	"credence/fl"
 	"credence/fl/flpb"
 	"credence/models"
+	"credence/zk"
 )
 
 // work is a job as a node trains it: the model and the data stay loaded
@@ -188,15 +189,9 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 		Genesis: plan.Genesis, Plan: planID, EpochKey: plan.EpochKey, Job: plan.Job, Round: plan.Round, Node: n.home.Node,
 		Steps: int64(update.Steps), ProofLevel: plan.ProofLevel,
 	}
-	var ciphertexts [][]byte
-	for _, shard := range values {
-		ciphertext, err := k.public.Encrypt(shard.Values)
-		if err != nil {
-			return fl.Envelope{}, nil, fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
-		}
-		b := ciphertext.Bytes()
-		ciphertexts = append(ciphertexts, b)
-		header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
+	ciphertexts, err := n.encrypt(ctx, plan, k, values, &header)
+	if err != nil {
+		return fl.Envelope{}, nil, err
 	}
 	signed, err := fl.Sign(header, n.home.Node, n.home.Keys.Signing)
 	if err != nil {
@@ -205,6 +200,43 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	n.log.Info("update made", "job", plan.Job, "round", plan.Round, "steps", update.Steps, "loss", update.Loss,
 		"train", trained.Sub(started).Round(time.Millisecond), "encrypt", n.now().Sub(trained).Round(time.Millisecond))
 	return signed, ciphertexts, nil
+}
+
+// encrypt makes the ciphertexts of an update and, where the plan asks for it,
+// their attestation. It fills in the header and returns the blobs to upload.
+func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []fl.ShardValues, header *fl.UpdateHeader) ([][]byte, error) {
+	var blobs [][]byte
+	var shards []zk.ShardInput
+	defer func() {
+		for _, s := range shards {
+			s.Randomness.Erase()
+		}
+	}()
+	for _, shard := range values {
+		ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
+		if err != nil {
+			return nil, fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+		}
+		shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
+		b := ciphertext.Bytes()
+		blobs = append(blobs, b)
+		header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
+	}
+	if !plan.ProofLevel.Attested() {
+		return blobs, nil
+	}
+	p, err := n.proofs(ctx, plan, k)
+	if err != nil {
+		return nil, err
+	}
+	started := n.now()
+	attestation, err := n.attest(ctx, plan, header.Plan, p, shards)
+	if err != nil {
+		return nil, err
+	}
+	n.log.Info("update attested", "job", plan.Job, "round", plan.Round, "shards", len(shards), "setup", p.setup, "prove", n.now().Sub(started).Round(time.Millisecond))
+	header.Attestation = fl.DigestBytes(attestation)
+	return append(blobs, attestation), nil
 }
 
 // Update is what local training gives: the change of the whole parameter

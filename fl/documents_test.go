@@ -39,7 +39,7 @@ func samples() []Document {
 			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
 		&JobJoin{Genesis: g, JobSpec: plan, Job: "job", Node: "north", Samples: 100, JoinedAt: at},
 		&JobCancel{Genesis: g, JobSpec: plan, Job: "job", Owner: "north", Reason: "done"},
-		&Plan{Genesis: g, JobSpec: plan, Job: "job", Round: 1, EpochKey: key, Epoch: 1, BaseModel: testDigest("m"), Slots: 20, Shards: 2,
+		&Plan{Genesis: g, JobSpec: plan, Job: "job", Round: 1, EpochKey: key, Epoch: 1, BaseModel: testDigest("m"), Slots: 35, Shards: 2,
 			Cohort: []Assignment{{"north", []int{0, 1}, 5}, {"south", []int{1}, 3}}, WeightUnit: 5, MinCohort: 2, Clip: Clip{Value: 0.5}, ValueBits: 14, ProofLevel: ProofNone, Seed: 1, OpenedAt: at, Deadline: later},
 		&NoiseDealing{Genesis: g, Plan: plan, Job: "job", Round: 1, Node: "north", Boxes: []Box{{"north", 0, testDigest("b1"), testDigest("k"), []byte{1}}, {"north", 1, testDigest("b2"), testDigest("k"), []byte{1}}}},
 		&UpdateHeader{Genesis: g, Plan: plan, EpochKey: key, Job: "job", Round: 1, Node: "north", Ciphertexts: []ShardCiphertext{{0, testDigest("c0")}, {2, testDigest("c2")}}, Steps: 10, ProofLevel: ProofNone},

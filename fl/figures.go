@@ -17,6 +17,7 @@ type Figures struct {
 
 const (
 	figureLimbs = MetricSlots / 3 // slots for each of the three figures
+	limbBits    = 6               // of each limb; small, so that figures hardly count in an update's norm
 	figureBits  = 50              // no client's figure exceeds 2^figureBits-1, so 2^13 of them fit an int64
 )
 
@@ -60,14 +61,19 @@ func (f Figures) Accuracy() (accuracy float64, ok bool) {
 }
 
 // FigureLimit returns the largest figure that one client can send with values
-// of b bits: four limbs of b-2 bits, and never more than 50 bits.
+// of b bits: nine limbs, and never more than 50 bits.
 func FigureLimit(b int) int64 {
-	return 1<<min(figureLimbs*max(b-2, 0), figureBits) - 1
+	return 1<<min(figureLimbs*figureLimb(b), figureBits) - 1
 }
 
-// limbs writes the figures as MetricSlots limbs in base 2^(b-2), least
-// significant first. A limb uses half of a value's positive range, so adding
-// limbs over any cohort that a suite admits neither carries nor overflows.
+// figureLimb returns the bits of a limb when values have b bits: limbBits, or
+// half of a value's positive range where that is less.
+func figureLimb(b int) int { return min(limbBits, max(b-2, 0)) }
+
+// limbs writes the figures as MetricSlots limbs of figureLimb(b) bits, least
+// significant first. A limb is at most half of a value's positive range, so
+// adding limbs over any cohort that a suite admits neither carries nor
+// overflows.
 func (f Figures) limbs(b int) ([]int32, error) {
 	if err := f.Validate(); err != nil {
 		return nil, err
@@ -78,8 +84,8 @@ func (f Figures) limbs(b int) ([]int32, error) {
 			return nil, fmt.Errorf("figures: loss %d, %d correct of %d: with values of %d bits none may exceed %d", f.LossMilli, f.Correct, f.Count, b, limit)
 		}
 		for range figureLimbs {
-			out = append(out, int32(v&(1<<(b-2)-1)))
-			v >>= b - 2
+			out = append(out, int32(v&(1<<figureLimb(b)-1)))
+			v >>= figureLimb(b)
 		}
 	}
 	return out, nil
@@ -95,7 +101,7 @@ func openFigures(shard int, sums []int64, n, b int) (Figures, error) {
 	for i := range out {
 		total := new(big.Int)
 		for k := figureLimbs - 1; k >= 0; k-- {
-			total.Lsh(total, uint(b-2)).Add(total, big.NewInt(sums[i*figureLimbs+k]))
+			total.Lsh(total, uint(figureLimb(b))).Add(total, big.NewInt(sums[i*figureLimbs+k]))
 		}
 		limit := new(big.Int).Mul(big.NewInt(int64(n)), big.NewInt(FigureLimit(b)))
 		if limit.Cmp(maxFigures) > 0 {
@@ -103,7 +109,7 @@ func openFigures(shard int, sums []int64, n, b int) (Figures, error) {
 		}
 		if total.Cmp(limit) > 0 {
 			last := (i+1)*figureLimbs - 1
-			return Figures{}, &RangeError{Shard: shard, Slot: last, Sum: sums[last], High: new(big.Int).Rsh(limit, uint(b-2)*(figureLimbs-1)).Int64()}
+			return Figures{}, &RangeError{Shard: shard, Slot: last, Sum: sums[last], High: new(big.Int).Rsh(limit, uint(figureLimb(b)*(figureLimbs-1))).Int64()}
 		}
 		out[i] = total.Int64()
 	}

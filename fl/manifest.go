@@ -62,6 +62,9 @@ type Manifest struct {
 	Model         Digest     `json:"model"` // blob: the new global parameters
 	Figures       Figures    `json:"figures"`
 	ProofLevel    ProofLevel `json:"proof_level"`
+	// ProofSetup says who made the proof keys: "ceremony", "local" (one party,
+	// who could forge proofs), or "" at ProofNone.
+	ProofSetup string `json:"proof_setup"`
 	// Epsilon of the published model so far; "infinity" without noise.
 	Epsilon  string    `json:"epsilon"`
 	Postings []Posting `json:"postings"` // sum to zero

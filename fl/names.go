@@ -3,6 +3,7 @@ package fl
 import (
 	"fmt"
 	"regexp"
+	"slices"
 )
 
 // NodeID names an enrolled party (a node, a job owner, the operator). The
@@ -56,14 +57,27 @@ type ProofLevel string
 
 // The proof levels, weakest first. At ProofNone a client's honesty about the
 // form of its update, and the aggregator's about the sum, are assumed.
+// At ProofBounded every update is attested to be a well-formed encryption of
+// values within their bounds, and the sum is checked against the attestations.
 const (
-	ProofNone ProofLevel = "none"
+	ProofNone    ProofLevel = "none"
+	ProofBounded ProofLevel = "bounded"
 )
+
+var proofLevels = []ProofLevel{ProofNone, ProofBounded}
 
 // Validate refuses levels that this build does not implement.
 func (p ProofLevel) Validate() error {
-	if p != ProofNone {
-		return fmt.Errorf("fl: proof level %q: this build implements only %q", p, ProofNone)
+	if !slices.Contains(proofLevels, p) {
+		return fmt.Errorf("fl: proof level %q: want one of %v", p, proofLevels)
 	}
 	return nil
 }
+
+// AtLeast reports whether the level proves all that the other does.
+func (p ProofLevel) AtLeast(other ProofLevel) bool {
+	return slices.Index(proofLevels, p) >= slices.Index(proofLevels, other)
+}
+
+// Attested reports whether updates carry attestations at this level.
+func (p ProofLevel) Attested() bool { return p.AtLeast(ProofBounded) }

@@ -33,6 +33,7 @@ type Plan struct {
 	Clip       Clip         `json:"clip"`
 	ValueBits  int          `json:"value_bits"` // b of the suite
 	ProofLevel ProofLevel   `json:"proof_level"`
+	ProofKeys  Digest       `json:"proof_keys"` // document; zero at ProofNone
 	Seed       uint64       `json:"seed"`
 	OpenedAt   time.Time    `json:"opened_at"`
 	Deadline   time.Time    `json:"deadline"`
@@ -50,6 +51,8 @@ func (p Plan) Validate() error {
 		return errNoGenesis
 	case p.JobSpec.IsZero() || p.EpochKey.IsZero() || p.BaseModel.IsZero():
 		return errors.New("plan: names no job, epoch key or base model")
+	case p.ProofLevel.Attested() == p.ProofKeys.IsZero():
+		return fmt.Errorf("plan: proof level %s and proof keys %s do not go together", p.ProofLevel, p.ProofKeys.Short())
 	case p.Round < 1 || p.Epoch < 1:
 		return errors.New("plan: rounds and epochs count from 1")
 	case p.Shards < 1 || p.Shards > MaxDocument || p.Slots <= MetricSlots: // each shard takes a byte of an assignment at least

@@ -28,6 +28,7 @@ const (
 	CodeFunds          Code = "funds"           // not enough credits
 	CodeToken          Code = "token"           // enrolment token unknown, used or expired
 	CodeProofLevel     Code = "proof-level"     // below the federation's floor
+	CodeProof          Code = "proof"           // attestation missing, malformed or wrong
 	CodeUnavailable    Code = "unavailable"     // the service cannot do it now (disk full, stopping)
 )
 

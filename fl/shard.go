@@ -7,7 +7,7 @@ import "fmt"
 // parameters do. A client that holds several shards writes its figures into
 // the first of them and zeros into the others, so a client that trains any
 // subset of the shards contributes its figures exactly once.
-const MetricSlots = 12
+const MetricSlots = 27
 
 // Shard is a contiguous slice [Offset, Offset+Length) of the flat parameter
 // vector that fits one ciphertext together with the MetricSlots.

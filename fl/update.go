@@ -25,6 +25,7 @@ type UpdateHeader struct {
 	Ciphertexts []ShardCiphertext `json:"ciphertexts"` // the assigned shards, ascending
 	Steps       int64             `json:"steps"`       // optimiser steps taken, declared
 	ProofLevel  ProofLevel        `json:"proof_level"`
+	Attestation Digest            `json:"attestation"` // blob; zero at ProofNone
 }
 
 // Kind implements Document.
@@ -37,6 +38,8 @@ func (h UpdateHeader) Validate() error {
 		return errors.New("update header: names no epoch key")
 	case h.Round < 1:
 		return errNoRound
+	case h.ProofLevel.Attested() == h.Attestation.IsZero():
+		return fmt.Errorf("update header: proof level %s and attestation %s do not go together", h.ProofLevel, h.Attestation.Short())
 	case len(h.Ciphertexts) == 0:
 		return errors.New("update header: no ciphertext")
 	case h.Steps < 0 || h.Steps > MaxSamples:

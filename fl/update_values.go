@@ -42,14 +42,14 @@ func PackShard(figures *Figures, values []int32, b int) ([]int32, error) {
 
 // UnpackShard splits the sums of a shard over n contributions into figures
 // and sums of params parameters. It checks every slot against what n honest
-// contributions can add up to: a limb against n*(2^(b-2)-1), a parameter
+// contributions can add up to: a limb against n*63, a parameter
 // against n*(2^(b-1)-1), padding against 0. A slot outside is a *RangeError.
 // The parameters' sums alias sums.
 func UnpackShard(shard int, sums []int64, n, params, b int) (Figures, []int64, error) {
 	if b < 2 || b > 31 || n < 1 || params < 1 || len(sums) < MetricSlots+params {
 		return Figures{}, nil, fmt.Errorf("shard %d: %d sums over %d contributions for %d parameters of %d bits", shard, len(sums), n, params, b)
 	}
-	limb, value := int64(n)*(1<<(b-2)-1), int64(n)*(1<<(b-1)-1)
+	limb, value := int64(n)*(1<<figureLimb(b)-1), int64(n)*(1<<(b-1)-1)
 	for slot, sum := range sums {
 		low, high := -value, value
 		switch {

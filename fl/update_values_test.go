@@ -27,7 +27,7 @@ func quantisePlan(params, slots, b int, cohort []Assignment, unit int64, clip Cl
 func TestUpdatesAddUpToTheWeightedMean(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := rapid.IntRange(4, 20).Draw(t, "b")
-		slots := rapid.IntRange(MetricSlots+1, 24).Draw(t, "slots")
+		slots := rapid.IntRange(MetricSlots+1, MetricSlots+12).Draw(t, "slots")
 		params := rapid.IntRange(1, 40).Draw(t, "params")
 		n := rapid.IntRange(2, 12).Draw(t, "n")
 		unit := rapid.Int64Range(1, 50).Draw(t, "unit")
@@ -176,12 +176,11 @@ func TestFiguresAreRefused(t *testing.T) {
 	}
 	var wrong *RangeError
 	huge := make([]int64, MetricSlots)
-	huge[3] = 1 // 2^87
-	if _, _, err := UnpackShard(5, append(huge, 0), 2, 1, 31); !errors.As(err, &wrong) || wrong.Shard != 5 || wrong.Slot != 3 {
+	huge[8] = 2 * 63
+	if _, _, err := UnpackShard(5, append(huge, 0), 2, 1, 31); !errors.As(err, &wrong) || wrong.Shard != 5 || wrong.Slot != 8 {
 		t.Errorf("figures beyond what clients may send: %v", err)
 	}
-	huge[3] = 0
-	huge[1] = 1 << 22 // 2^51 of two clients: 2 * (2^50-1) is less
+	huge[8] = 8 // 2^51 of two clients: 2 * (2^50-1) is less
 	if _, _, err := UnpackShard(5, append(huge, 0), 2, 1, 31); !errors.As(err, &wrong) {
 		t.Errorf("figures just beyond what clients may send: %v", err)
 	}
@@ -192,10 +191,10 @@ func TestFiguresAreRefused(t *testing.T) {
 
 func TestOpenedSumsAreRangeChecked(t *testing.T) {
 	cohort := []Assignment{{"a", []int{0, 1}, 1}, {"b", []int{0, 1}, 1}}
-	plan := quantisePlan(10, 20, 8, cohort, 1, Clip{Value: 1})
+	plan := quantisePlan(10, MetricSlots+8, 8, cohort, 1, Clip{Value: 1})
 	both := [][]NodeID{{"a", "b"}, {"a", "b"}}
 	sums := func(shard, slot int, v int64) [][]int64 {
-		s := [][]int64{make([]int64, 20), make([]int64, 20)}
+		s := [][]int64{make([]int64, MetricSlots+8), make([]int64, MetricSlots+8)}
 		s[shard][slot] = v
 		return s
 	}
@@ -211,8 +210,8 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		"largest limb":          {0, 0, 2 * 63, true},
 		"limb above":            {1, 3, 2*63 + 1, false},
 		"negative limb":         {0, 11, -1, false},
-		"padding":               {1, 19, 1, false},
-		"minimum of all values": {0, 15, math.MinInt64, false},
+		"padding":               {1, MetricSlots + 7, 1, false},
+		"minimum of all values": {0, MetricSlots + 3, math.MinInt64, false},
 	} {
 		_, _, err := MeanUpdate(plan, 10, both, sums(c.shard, c.slot, c.value))
 		var wrong *RangeError
@@ -224,7 +223,7 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		}
 	}
 	var wrong *RangeError
-	if _, _, err := MeanUpdate(plan, 10, both, sums(1, 4, 1)); !errors.As(err, &wrong) || wrong.Shard != 1 || wrong.Slot != 4 {
+	if _, _, err := MeanUpdate(plan, 10, both, sums(1, 9, 1)); !errors.As(err, &wrong) || wrong.Shard != 1 || wrong.Slot != 9 {
 		t.Errorf("more correct answers than examples: %v", err)
 	}
 	// Figures in many shards, each of them possible, together beyond int64.
@@ -234,9 +233,9 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		names[i] = NodeID("n" + strconv.Itoa(i))
 		crowd[i] = Assignment{names[i], []int{0, 1}, 1}
 	}
-	many := quantisePlan(10, 20, 20, crowd, 1, Clip{Value: 1})
-	full := sums(0, 2, 8000*(1<<14-1))
-	full[1][2] = full[0][2]
+	many := quantisePlan(10, MetricSlots+8, 20, crowd, 1, Clip{Value: 1})
+	full := sums(0, 8, 30_000)
+	full[1][8] = full[0][8]
 	if _, _, err := MeanUpdate(many, 10, [][]NodeID{names, names}, full); !errors.As(err, &wrong) || wrong.Shard != 1 {
 		t.Errorf("figures beyond int64: %v", err)
 	}
@@ -251,9 +250,12 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		},
 		"twice":  func() error { _, _, err := MeanUpdate(plan, 10, [][]NodeID{{"a", "a"}, {"a", "b"}}, good); return err },
 		"nobody": func() error { _, _, err := MeanUpdate(plan, 10, [][]NodeID{{}, {"a", "b"}}, good); return err },
-		"short":  func() error { _, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, 19), {1}}); return err },
+		"short": func() error {
+			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+7), {1}})
+			return err
+		},
 		"long": func() error {
-			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, 21), good[1]})
+			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+9), good[1]})
 			return err
 		},
 	} {
@@ -265,7 +267,7 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 
 func TestQuantiseUpdate(t *testing.T) {
 	cohort := []Assignment{{"a", []int{1}, 1}, {"b", []int{0, 1}, 2}}
-	plan := quantisePlan(10, 20, 14, cohort, 2, Clip{Value: 1, Norm: 0.5})
+	plan := quantisePlan(10, MetricSlots+8, 14, cohort, 2, Clip{Value: 1, Norm: 0.5})
 	update := []float64{math.NaN(), 9, 9, 9, 9, 9, 9, 9, 3, 4} // shard 0 is not a's and is not read
 	values, err := QuantiseUpdate(plan, "a", update, Figures{Count: 5})
 	if err != nil {

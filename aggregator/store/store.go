@@ -232,6 +232,11 @@ type Store interface {
 	// LogEntries returns the entries with from <= index < to that there are.
 	LogEntries(ctx context.Context, from, to int64) ([]LogEntry, error)
 
+	// AdoptProofKeys stores the federation's choice of proof keys; the newest is
+	// the one in use. ProofKeys returns it, or ErrNotFound.
+	AdoptProofKeys(ctx context.Context, keys fl.Envelope) error
+	ProofKeys(ctx context.Context) (fl.Envelope, error)
+
 	// KeepCosignature keeps the checkpoint that a witness cosigned, unless one
 	// of the same or a larger size is kept already.
 	KeepCosignature(ctx context.Context, witness fl.NodeID, size int64, note []byte) error

@@ -34,6 +34,7 @@ var grpcCodes = map[fl.Code]codes.Code{
 	fl.CodeFunds:          codes.FailedPrecondition,
 	fl.CodeToken:          codes.PermissionDenied,
 	fl.CodeProofLevel:     codes.FailedPrecondition,
+	fl.CodeProof:          codes.InvalidArgument,
 	fl.CodeUnavailable:    codes.Unavailable,
 }
 

@@ -1,0 +1,186 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"runtime"
+
+	"credence/fl"
+	"credence/he"
+	"credence/zk"
+	"credence/zk/circuit/rlwe"
+)
+
+const proofFolder = "zk"
+
+// proofKeys are the federation's proof keys for updates, ready to prove and to
+// verify with, and the collective key of one epoch prepared for them.
+type proofKeys struct {
+	id     fl.Digest
+	setup  string
+	update *zk.Keys
+	keyID  fl.Digest // of the epoch key
+	epoch  *zk.EpochKey
+}
+
+// proofs returns the proof keys that a plan names, fetching what is missing.
+// The plan's document is the federation's choice: signed, and in the log.
+func (n *Node) proofs(ctx context.Context, plan fl.Plan, k *epochKey) (*proofKeys, error) {
+	if n.proof == nil || n.proof.id != plan.ProofKeys {
+		p, err := n.loadProofs(ctx, plan.ProofKeys)
+		if err != nil {
+			return nil, fmt.Errorf("the federation's proof keys: %w", err)
+		}
+		n.proof = p
+	}
+	if n.proof.keyID != k.id {
+		epoch, err := n.proof.update.NewEpochKey(k.public)
+		if err != nil {
+			return nil, err
+		}
+		n.proof.epoch, n.proof.keyID = epoch, k.id
+	}
+	return n.proof, nil
+}
+
+func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error) {
+	envelope, err := n.remote.Document(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var doc fl.ProofKeys
+	if err := n.openAggregators(envelope, &doc); err != nil {
+		return nil, err
+	}
+	if doc.Genesis != n.home.GenesisID {
+		return nil, errors.New("they are for another federation")
+	}
+	if err := n.remote.RequireLogged(ctx, envelope); err != nil {
+		return nil, err
+	}
+	shape, err := rlwe.UpdateShape(n.suite)
+	if err != nil {
+		return nil, err
+	}
+	named, ok := doc.Circuit(shape.Name)
+	if !ok {
+		return nil, fmt.Errorf("they hold none for %s", shape.Name)
+	}
+	folder, err := zk.OpenStore(filepath.Join(n.home.Dir, proofFolder, id.Short()))
+	if err != nil {
+		return nil, err
+	}
+	fetch := func(digest fl.Digest) ([]byte, error) { return n.remote.Fetch(ctx, digest, id) }
+	if err := folder.Import(named, zk.Origin(doc.Setup), fetch); err != nil {
+		return nil, err
+	}
+	keys, err := folder.Load(shape, named.Manifest, nil)
+	if err != nil {
+		return nil, err
+	}
+	if doc.Setup == fl.SetupLocal {
+		n.log.Warn("the proof keys come from a local set-up: whoever made them can forge proofs; for demonstrations only")
+	}
+	return &proofKeys{id: id, setup: doc.Setup, update: keys}, nil
+}
+
+// attest proves that an update's ciphertexts are well-formed encryptions of
+// values within the plan's bounds.
+func (n *Node) attest(ctx context.Context, plan fl.Plan, planID fl.Digest, p *proofKeys, shards []zk.ShardInput) ([]byte, error) {
+	scope, err := zk.ScopeOf(plan, planID, p.epoch.Digest(), n.home.Node)
+	if err != nil {
+		return nil, err
+	}
+	att, err := p.update.ProveUpdate(ctx, scope, p.epoch, shards, zk.ProveOptions{Parallel: min(len(shards), runtime.GOMAXPROCS(0))})
+	if err != nil {
+		return nil, fmt.Errorf("attesting the update: %w", err)
+	}
+	return att.Bytes(), nil
+}
+
+// verifyAttested makes a member's checks on an attested round: every update in
+// the seal is attested for this plan, and every sum is the sum of what was
+// attested.
+func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Digest, plan fl.Plan, planID fl.Digest, p *proofKeys) error {
+	commitments := make([][][2]zk.Commitment, plan.Shards)
+	var failed error
+	claims := iter.Seq[zk.Claim](func(yield func(zk.Claim) bool) {
+		for i, client := range seal.Clients {
+			claim, places, err := n.claimOf(ctx, seal.Headers[i], client, plan, planID, p)
+			if err != nil {
+				failed = fmt.Errorf("the sealed update of %s: %w", client, err)
+				return
+			}
+			for place, shard := range places {
+				commitments[shard] = append(commitments[shard], claim.Attestation.Commitments(place))
+			}
+			if !yield(claim) {
+				return
+			}
+		}
+	})
+	rejected, err := p.update.VerifyUpdates(p.epoch, claims)
+	switch {
+	case failed != nil:
+		return failed
+	case err != nil:
+		return err
+	case len(rejected) > 0:
+		return fmt.Errorf("the sealed update of %s: %w", seal.Clients[rejected[0].Index], rejected[0].Err)
+	}
+	for shard, sum := range seal.Sums {
+		whole, err := n.sumOf(ctx, sum, sealID)
+		if err != nil {
+			return err
+		}
+		if err := p.update.SRS().CheckSum(whole, commitments[shard]); err != nil {
+			return fmt.Errorf("the sum of shard %d is not the sum of the attested updates: %w", shard, err)
+		}
+	}
+	return nil
+}
+
+// claimOf fetches the attestation that a sealed header names.
+func (n *Node) claimOf(ctx context.Context, header fl.Digest, client fl.NodeID, plan fl.Plan, planID fl.Digest, p *proofKeys) (zk.Claim, []int, error) {
+	h, _, err := n.verifyHeader(ctx, header, client, planID, plan)
+	if err != nil {
+		return zk.Claim{}, nil, err
+	}
+	raw, err := n.remote.Fetch(ctx, h.Attestation, header)
+	if err != nil {
+		return zk.Claim{}, nil, err
+	}
+	att, err := zk.ParseAttestation(p.update.Shape(), raw)
+	if err != nil {
+		return zk.Claim{}, nil, err
+	}
+	scope, err := zk.ScopeOf(plan, planID, p.epoch.Digest(), client)
+	if err != nil {
+		return zk.Claim{}, nil, err
+	}
+	if att.Shards() != len(scope.Shards) {
+		return zk.Claim{}, nil, fmt.Errorf("its attestation is of %d shards: want %d", att.Shards(), len(scope.Shards))
+	}
+	return zk.Claim{Scope: scope, Attestation: att}, scope.Shards, nil
+}
+
+// sumOf fetches both halves of a sealed sum.
+func (n *Node) sumOf(ctx context.Context, sum fl.SealedSum, sealID fl.Digest) (*he.Sum, error) {
+	var parts [2]*he.SumPart
+	for i, half := range []struct {
+		part   he.Part
+		digest fl.Digest
+	}{{he.C0, sum.C0}, {he.C1, sum.C1}} {
+		raw, err := n.remote.Fetch(ctx, half.digest, sealID)
+		if err != nil {
+			return nil, err
+		}
+		if parts[i], err = n.suite.ParseSumPart(raw, half.part); err != nil {
+			return nil, fmt.Errorf("the sum of shard %d: %w", sum.Shard, err)
+		}
+	}
+	return he.JoinSum(parts[0], parts[1])
+}

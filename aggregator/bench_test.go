@@ -315,6 +315,31 @@ func (p *party) testShare(e epochState, stage fl.Stage) fl.TestShare {
 	return d
 }
 
+// contribute has every member hand in its document of one stage.
+func (b *bench) contribute(stage int) {
+	b.Helper()
+	e := b.newestEpoch()
+	for _, m := range b.members {
+		p := b.parties[m]
+		switch stage {
+		case 0:
+			b.must(p.submit(p.sealKey(e)))
+		case 1:
+			b.must(p.submit(p.keyCommitment(e)))
+		case 2:
+			b.must(p.submit(p.keyReveal(e)))
+		case 3:
+			b.must(p.submit(p.keyDealing(e)))
+		case 4:
+			b.must(p.submit(p.keyAcceptance(e)))
+		case 5:
+			b.must(p.submit(p.testNoise(e, fl.StageTest)))
+		case 6:
+			b.must(p.submit(p.testShare(e, fl.StageTest)))
+		}
+	}
+}
+
 // generate makes a collective key; hook, when not nil, is called before each
 // of the seven stages.
 func (b *bench) generate(hook func(stage int)) {
@@ -325,26 +350,7 @@ func (b *bench) generate(hook func(stage int)) {
 		if hook != nil {
 			hook(stage)
 		}
-		e := b.newestEpoch()
-		for _, m := range b.members {
-			p := b.parties[m]
-			switch stage {
-			case 0:
-				b.must(p.submit(p.sealKey(e)))
-			case 1:
-				b.must(p.submit(p.keyCommitment(e)))
-			case 2:
-				b.must(p.submit(p.keyReveal(e)))
-			case 3:
-				b.must(p.submit(p.keyDealing(e)))
-			case 4:
-				b.must(p.submit(p.keyAcceptance(e)))
-			case 5:
-				b.must(p.submit(p.testNoise(e, fl.StageTest)))
-			case 6:
-				b.must(p.submit(p.testShare(e, fl.StageTest)))
-			}
-		}
+		b.contribute(stage)
 	}
 	b.must(b.a.Pass(b.ctx))
 	e := b.newestEpoch()
@@ -486,6 +492,12 @@ func (p *party) update(r roundNow) fl.UpdateHeader {
 
 // share makes a member's decryption share.
 func (p *party) share(r roundNow) fl.DecryptionShare {
+	d, err := p.tryShare(r)
+	p.b.must(err)
+	return d
+}
+
+func (p *party) tryShare(r roundNow) (fl.DecryptionShare, error) {
 	d := fl.DecryptionShare{Genesis: r.plan.Genesis, Seal: r.sealID, Job: r.plan.Job, Round: r.plan.Round, Node: p.name}
 	for shard, sum := range r.seal.Sums {
 		dealings := map[fl.NodeID]fl.Envelope{}
@@ -498,10 +510,12 @@ func (p *party) share(r roundNow) fl.DecryptionShare {
 		raw, err := p.holder.Release(threshold.ReleaseRequest{
 			Epoch: r.plan.Epoch, Sum: threshold.SumID{Job: string(r.plan.Job), Round: r.plan.Round, Shard: shard}, C0Digest: sum.C0, C1: p.b.blob(sum.C1), Noise: noise,
 		})
-		p.b.must(err)
+		if err != nil {
+			return d, err
+		}
 		d.Shares = append(d.Shares, fl.ShareRef{Shard: shard, Digest: p.put(raw)})
 	}
-	return d
+	return d, nil
 }
 
 // expectModel recomputes the model of a published round from the plaintexts

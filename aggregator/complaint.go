@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"credence/aggregator/store"
 	"credence/fl"
+	"credence/fl/round"
 	"credence/he/threshold"
 )
 
@@ -104,20 +106,14 @@ func (a *Aggregator) disputeEpoch(ctx context.Context, from fl.Enrolment, genesi
 	if err := a.addressed(from, genesis, node); err != nil {
 		return epochState{}, err
 	}
-	all, err := a.epochs(ctx)
-	if err != nil {
-		return epochState{}, err
+	e, err := a.epochOf(ctx, plan)
+	switch {
+	case fl.CodeOf(err) == fl.CodeNotFound, err == nil && e.key == nil:
+		return epochState{}, fl.Refuse(fl.CodeWrongAddressee, node, "the document is for an epoch that has no key or is not this federation's")
+	case err == nil && e.plan.Point(node) == 0:
+		return epochState{}, fl.Refuse(fl.CodeNotAllowed, node, "%s is not in the committee of epoch %d", node, e.Number)
 	}
-	for _, e := range all {
-		switch {
-		case e.planID != plan || e.key == nil:
-			continue
-		case e.plan.Point(node) == 0:
-			return epochState{}, fl.Refuse(fl.CodeNotAllowed, node, "%s is not in the committee of epoch %d", node, e.Number)
-		}
-		return e, nil
-	}
-	return epochState{}, fl.Refuse(fl.CodeWrongAddressee, node, "the document is for an epoch that has no key or is not this federation's")
+	return e, err
 }
 
 // disputed is the box that a charge is about.
@@ -279,6 +275,15 @@ func (e epochState) unanswered(c complaint) bool {
 	return false
 }
 
+// hopeless reports whether a complaint holds a charge that no answer will
+// mend.
+func (e epochState) hopeless(c complaint) bool {
+	return slices.ContainsFunc(c.Charges, func(charge fl.Charge) bool {
+		_, answered := e.answerTo(c, charge.Dealer)
+		return len(charge.Key) > 0 || !answered && e.convicted(charge.Dealer)
+	})
+}
+
 // answersFor returns the answers to a member's complaints of a stage (in stage
 // round: about a plan), and whether one of them still stands.
 func (e epochState) answersFor(node fl.NodeID, stage fl.Stage, plan fl.Digest) (answers [][]byte, standing bool) {
@@ -318,6 +323,9 @@ func (a *Aggregator) judge(ctx context.Context) error {
 	}
 	var failed error
 	for _, e := range all {
+		if err := a.endSpoilt(ctx, e); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("epoch %d: %w", e.Number, err))
+		}
 		for _, c := range e.complaints {
 			if err := a.judgeComplaint(ctx, e, c); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("complaint of %s in epoch %d: %w", c.Node, e.Number, err))
@@ -384,6 +392,35 @@ func (a *Aggregator) judgeComplaint(ctx context.Context, e epochState, c complai
 			return err
 		}
 		a.court.settle(name)
+	}
+	return nil
+}
+
+// endSpoilt ends the rounds that cannot open any more, since too many members
+// have no share of the noise.
+func (a *Aggregator) endSpoilt(ctx context.Context, e epochState) error {
+	var plans []fl.Digest
+	without := map[fl.Digest]int{}
+	for _, c := range e.complaints {
+		if c.Stage == fl.StageRound && e.hopeless(c) {
+			if without[c.Plan]++; len(e.plan.Members)-without[c.Plan] == e.plan.Threshold-1 {
+				plans = append(plans, c.Plan)
+			}
+		}
+	}
+	for _, id := range plans {
+		doc, err := a.store.Document(ctx, id)
+		if err != nil {
+			return err
+		}
+		var plan fl.Plan
+		if err := a.readOwn(doc, &plan); err != nil {
+			return err
+		}
+		reason := fmt.Sprintf("%d of %d members cannot take their shares of the noise: it takes %d", without[id], len(e.plan.Members), e.plan.Threshold)
+		if err := a.step(ctx, plan.Job, plan.Round, round.Cancelled{Reason: reason, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
+			return err
+		}
 	}
 	return nil
 }

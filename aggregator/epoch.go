@@ -117,6 +117,20 @@ func (a *Aggregator) epoch(ctx context.Context, number uint64) (epochState, erro
 	return all[number-1], nil
 }
 
+// epochOf returns the epoch of a plan.
+func (a *Aggregator) epochOf(ctx context.Context, plan fl.Digest) (epochState, error) {
+	all, err := a.epochs(ctx)
+	if err != nil {
+		return epochState{}, err
+	}
+	for _, e := range all {
+		if e.planID == plan {
+			return e, nil
+		}
+	}
+	return epochState{}, fl.Refuse(fl.CodeNotFound, "", "there is no epoch of plan %s", plan.Short())
+}
+
 // currentEpoch returns the newest epoch with a key, or false.
 func (a *Aggregator) currentEpoch(ctx context.Context) (epochState, bool, error) {
 	all, err := a.epochs(ctx)

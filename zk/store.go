@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
@@ -157,8 +158,12 @@ func (s *Store) writeFile(name string, write func(io.Writer) error) (err error) 
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if err := write(f); err != nil {
+	buffered := bufio.NewWriterSize(f, 1<<20)
+	if err := write(buffered); err != nil {
 		return err
+	}
+	if err := buffered.Flush(); err != nil {
+		return fmt.Errorf("zk: writing to the key store: %w", err)
 	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("zk: writing to the key store: %w", err)
@@ -173,6 +178,16 @@ func (s *Store) writeFile(name string, write func(io.Writer) error) (err error) 
 // manifest. Every file is checked against its digest (ErrKeys, naming the file)
 // before it is used. It returns fs.ErrNotExist when the store has none.
 func (s *Store) Load(shape *rlwe.Shape, pin fl.Digest, progress Progress) (*Keys, error) {
+	return s.load(shape, pin, progress, true)
+}
+
+// LoadVerifier is Load without the proving half, which is most of the bytes:
+// for aggregators, committee members and auditors.
+func (s *Store) LoadVerifier(shape *rlwe.Shape, pin fl.Digest, progress Progress) (*Keys, error) {
+	return s.load(shape, pin, progress, false)
+}
+
+func (s *Store) load(shape *rlwe.Shape, pin fl.Digest, progress Progress, prover bool) (*Keys, error) {
 	path := filepath.Join(s.dir, manifestName(shape.Name))
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -215,7 +230,7 @@ func (s *Store) Load(shape *rlwe.Shape, pin fl.Digest, progress Progress) (*Keys
 	if k.srs, err = ParseSRS(b); err != nil {
 		return nil, err
 	}
-	if !m.Proving.IsZero() {
+	if prover && !m.Proving.IsZero() {
 		progress.report("reading the proving key of "+shape.Name, 2, 3)
 		if b, err = s.readFile(m.Proving); err != nil {
 			return nil, err

@@ -47,6 +47,9 @@ func TestStoreKeepsKeys(t *testing.T) {
 	if _, err := store.Load(shape, fl.Digest{9}, nil); !errors.Is(err, ErrKeys) {
 		t.Errorf("another pin: %v", err)
 	}
+	if v, err := store.LoadVerifier(shape, m.Digest(), nil); err != nil || v.CanProve() || v.Manifest() != m {
+		t.Errorf("the verifying half: %v", err)
+	}
 	// The loaded keys work with the made ones.
 	p := newParty(t, tiny1)
 	key, err := again.NewEpochKey(p.pk)

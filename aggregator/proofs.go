@@ -132,14 +132,13 @@ func (a *Aggregator) currentProofKeys(ctx context.Context) (fl.ProofKeys, error)
 	return doc, a.readOwn(envelope, &doc)
 }
 
-// ProofSetup returns where the proof keys in use come from: fl.SetupLocal,
-// fl.SetupCeremony, or "" when there are none.
-func (a *Aggregator) ProofSetup(ctx context.Context) (string, error) {
+// ProofKeys returns the proof keys in use, and whether there are any.
+func (a *Aggregator) ProofKeys(ctx context.Context) (fl.ProofKeys, bool, error) {
 	doc, err := a.currentProofKeys(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
+		return fl.ProofKeys{}, false, nil
 	}
-	return doc.Setup, err
+	return doc, err == nil, err
 }
 
 // proofKeysFor returns the keys that a plan names. They are loaded once.

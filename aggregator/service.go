@@ -31,6 +31,9 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 	wait := min(time.Duration(req.GetWaitMs())*time.Millisecond, maxWait)
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
+	// The operator's commands write to the store from other processes.
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
 	for {
 		woken := s.a.wake.wait() // before the look, so that nothing is missed
 		tasks, tag, err := s.a.tasksFor(ctx, party)
@@ -43,6 +46,7 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 		}
 		select {
 		case <-woken:
+		case <-look.C:
 		case <-deadline.C:
 			return answer, nil
 		case <-s.a.stopping:

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"credence/fl"
 )
 
 // demoOptions are the flags of the demonstration.
@@ -18,6 +20,7 @@ type demoOptions struct {
 	rounds int
 	keep   bool
 	suite  string
+	proof  string
 	seed   uint64
 	listen string
 }
@@ -47,6 +50,7 @@ folder again.`,
 	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds")
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
+	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none or bounded")
 	f.Uint64Var(&o.seed, "seed", 2, "seed of the division of the data")
 	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that is taken, any free port)")
 	return cmd
@@ -55,6 +59,9 @@ folder again.`,
 func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if o.rounds < 1 || o.rounds > 10_000 {
 		return usagef("--rounds %d: want 1 to 10000", o.rounds)
+	}
+	if err := fl.ProofLevel(o.proof).Validate(); err != nil {
+		return usagef("--proof: %w", err)
 	}
 	dir, err := newFolder(o.dir, "credence-demo")
 	if err != nil {

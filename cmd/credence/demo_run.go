@@ -157,7 +157,7 @@ func (d *demo) found(ctx context.Context) error {
 	d.fed, err = federation.Start(ctx, federation.Options{
 		Dir: d.opts.dir, Address: d.opts.listen,
 		Founding: aggregator.FoundingOptions{
-			Name: demoName, Suite: d.opts.suite, MinCohort: demoMinCohort, AllowInsecure: d.app.insecure,
+			Name: demoName, Suite: d.opts.suite, MinCohort: demoMinCohort, ProofFloor: fl.ProofLevel(d.opts.proof), AllowInsecure: d.app.insecure,
 			Committee: fl.CommitteePolicy{Members: len(hospitals), Threshold: demoThreshold},
 		},
 		Aggregator: aggregator.Options{Log: log.With("service", "aggregator"), Tick: 20 * time.Millisecond, Grace: 500 * time.Millisecond},
@@ -174,6 +174,9 @@ func (d *demo) found(ctx context.Context) error {
 		a.printf("%-12s Wisconsin diagnostic breast cancer (Wolberg et al. 1993, CC BY 4.0)\n", "Data")
 		a.printf("%-12s %d rows to train on, %d to test, divided unevenly:\n", "", d.set.Train.Rows, d.set.Test.Rows)
 	})
+	if err := d.proofKeys(ctx); err != nil {
+		return err
+	}
 	classes := d.set.Schema.Classes()
 	for i, name := range hospitals {
 		if _, err := d.fed.Enrol(ctx, aggregator.InviteOptions{Node: name, Roles: []fl.Role{fl.RoleNode}}, client.JoinOptions{
@@ -199,6 +202,26 @@ func (d *demo) found(ctx context.Context) error {
 	}
 	d.owner, err = d.fed.Connect(home)
 	return err
+}
+
+// proofKeys makes the proof keys, or takes them from an earlier demonstration.
+func (d *demo) proofKeys(ctx context.Context) error {
+	if !fl.ProofLevel(d.opts.proof).Attested() {
+		return nil
+	}
+	cache, err := proofCache()
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := d.fed.Aggregator().SetUpProofs(ctx, filepath.Join(cache, d.opts.suite), d.app.proofProgress()); err != nil {
+		return err
+	}
+	took := time.Since(started)
+	d.app.result(map[string]any{"event": "proof-keys", "setup": fl.SetupLocal, "seconds": took.Seconds(), "cache": cache}, func() {
+		d.app.printf("%-12s local set-up in %.1f s, kept in %s:\n%-12s whoever made them can forge proofs; a real federation holds a ceremony\n", "Proof keys", took.Seconds(), cache, "")
+	})
+	return nil
 }
 
 // generateKeys lets the committee generate the collective key.

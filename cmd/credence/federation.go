@@ -15,7 +15,7 @@ import (
 func newFederation(a *app) *cobra.Command {
 	cmd := group("federation", "Found and run a federation (the operator's commands)", `Founds a federation and manages its members, committee and credits. The
 commands work on the aggregator's folder, also while it serves.`)
-	cmd.AddCommand(newInit(a), newInvite(a), newRevoke(a), newEpoch(a), newGrant(a), newStatus(a))
+	cmd.AddCommand(newInit(a), newInvite(a), newRevoke(a), newEpoch(a), newProofs(a), newGrant(a), newStatus(a))
 	return cmd
 }
 
@@ -34,6 +34,9 @@ What is chosen here is fixed for the life of the federation.`,
 			if name == "" {
 				return usagef("--name is missing: want the federation's name")
 			}
+			if err := f.ProofFloor.Validate(); err != nil {
+				return usagef("--proof: %w", err)
+			}
 			f.Name, f.AllowInsecure = fl.NodeID(name), a.insecure
 			agg, err := aggregator.Found(cmd.Context(), dir, f, aggregator.Options{})
 			if err != nil {
@@ -43,6 +46,7 @@ What is chosen here is fixed for the life of the federation.`,
 				g := agg.Genesis()
 				a.printf("Federation %s, genesis %s\n", g.Federation, agg.GenesisDigest().Short())
 				a.printf("Suite %s; %d of %d members open a sum of at least %d updates.\n", g.Suite, g.Committee.Threshold, g.Committee.Members, g.MinCohort)
+				a.printf("Jobs are at proof level %s or above.\n", g.ProofFloor)
 				a.printf("Keys and database are in %s: keep it safe and backed up.\n", dir)
 				a.printf("Next: credence federation invite NODE --dir %s\n", dir)
 			})
@@ -52,6 +56,7 @@ What is chosen here is fixed for the life of the federation.`,
 	dirFlag(cmd, &dir, "new folder for the aggregator")
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "name of the federation")
+	flags.StringVar((*string)(&f.ProofFloor), "proof", string(fl.ProofBounded), "least proof level of jobs: none or bounded")
 	flags.StringVar(&f.Suite, "suite", "rlwe8192-d4-v1", "encryption suite")
 	flags.IntVar(&f.Committee.Members, "members", 4, "members of the committee")
 	flags.IntVar(&f.Committee.Threshold, "threshold", 3, "members it takes to open a sum")

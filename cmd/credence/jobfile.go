@@ -35,6 +35,7 @@ type jobFile struct {
 	CohortSize    int                `yaml:"cohort_size"`
 	MinCohort     int                `yaml:"min_cohort"`
 	RoundDeadline time.Duration      `yaml:"round_deadline"`
+	ProofLevel    fl.ProofLevel      `yaml:"proof_level"`
 	SampleCap     int64              `yaml:"sample_cap"`
 	StepCap       int64              `yaml:"step_cap"`
 	Budget        int64              `yaml:"budget"`
@@ -83,6 +84,7 @@ rounds: 12           # models to publish
 round_deadline: 2m   # for the updates of one round (default: 5m)
 cohort_size: 0       # nodes sampled for a round; 0: all that joined
 min_cohort: 0        # fewest updates in a sum; 0: the federation's minimum
+proof_level: ""      # none or bounded; "": the federation's minimum
 sample_cap: 0        # most rows that a node's weight and pay count; 0: no cap
 step_cap: 0          # most optimiser steps that its pay counts; 0: no cap
 seed: 5              # public: initial model, cohorts, order of the rows
@@ -169,7 +171,7 @@ func (f jobFile) options(schema *datasets.Schema, text string) (client.JobOption
 	return client.JobOptions{
 		Job: f.Job, SchemaText: text, Model: m, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip,
 		Rounds: f.Rounds, CohortSize: f.CohortSize, MinCohort: f.MinCohort, RoundDeadline: int(f.RoundDeadline / time.Second),
-		SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
+		ProofLevel: f.ProofLevel, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
 	}, nil
 }
 

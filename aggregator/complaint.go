@@ -323,13 +323,21 @@ func (a *Aggregator) judge(ctx context.Context) error {
 	}
 	var failed error
 	for _, e := range all {
-		if err := a.endSpoilt(ctx, e); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("epoch %d: %w", e.Number, err))
-		}
 		for _, c := range e.complaints {
 			if err := a.judgeComplaint(ctx, e, c); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("complaint of %s in epoch %d: %w", c.Node, e.Number, err))
 			}
+		}
+	}
+	if !slices.ContainsFunc(all, func(e epochState) bool { return len(e.complaints) > 0 }) {
+		return failed
+	}
+	if all, err = a.epochs(ctx); err != nil { // with the new verdicts
+		return errors.Join(failed, err)
+	}
+	for _, e := range all {
+		if err := a.endSpoilt(ctx, e); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("epoch %d: %w", e.Number, err))
 		}
 	}
 	return failed

@@ -89,22 +89,23 @@ func (o Options) withDefaults() Options {
 
 // Aggregator is one aggregator process on one folder.
 type Aggregator struct {
-	dir       string
-	opts      Options
-	keys      *identity.Keys
-	authority *identity.Authority
-	store     store.Store
-	blobs     blob.Store
-	staging   blob.Staging
-	files     *disk.Store
-	suite     *he.Suite
-	genesis   fl.Genesis
-	genesisID fl.Digest
-	genesisEv fl.Envelope
-	wake      *broadcast
-	stopping  chan struct{} // closed when Serve ends
-	checks    chan struct{} // holds one entry for each update that is being read and checked
-	log       *slog.Logger
+	dir        string
+	opts       Options
+	keys       *identity.Keys
+	authority  *identity.Authority
+	store      store.Store
+	blobs      blob.Store
+	staging    blob.Staging
+	files      *disk.Store
+	suite      *he.Suite
+	genesis    fl.Genesis
+	genesisID  fl.Digest
+	genesisEv  fl.Envelope
+	wake       *broadcast
+	stopping   chan struct{} // closed when Serve ends
+	epochPlans sync.Map      // fl.EpochPlan by number
+	checks     chan struct{} // holds one entry for each update that is being read and checked
+	log        *slog.Logger
 
 	live   liveness
 	pruned pruner

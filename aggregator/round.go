@@ -51,10 +51,24 @@ func (a *Aggregator) roundState(ctx context.Context, r store.Round) (round.State
 	return round.Decode(config, r.State)
 }
 
+// epochPlan returns the plan of an epoch. It never changes, and every look at a
+// round needs it, so it is read with all the epoch's documents only once.
+func (a *Aggregator) epochPlan(ctx context.Context, number uint64) (fl.EpochPlan, error) {
+	if plan, known := a.epochPlans.Load(number); known {
+		return plan.(fl.EpochPlan), nil
+	}
+	epoch, err := a.epoch(ctx, number)
+	if err != nil {
+		return fl.EpochPlan{}, err
+	}
+	a.epochPlans.Store(number, epoch.plan)
+	return epoch.plan, nil
+}
+
 func (a *Aggregator) roundConfig(ctx context.Context, plan fl.Plan) (round.Config, error) {
-	epoch, err := a.epoch(ctx, plan.Epoch)
+	epoch, err := a.epochPlan(ctx, plan.Epoch)
 	return round.Config{
-		Plan: plan, Epoch: epoch.plan, SealGrace: a.opts.Grace, ShareGrace: a.opts.Grace, DecryptTimeout: a.opts.DecryptTimeout,
+		Plan: plan, Epoch: epoch, SealGrace: a.opts.Grace, ShareGrace: a.opts.Grace, DecryptTimeout: a.opts.DecryptTimeout,
 	}, err
 }
 
@@ -177,11 +191,11 @@ func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
 	if err != nil {
 		return err
 	}
-	epoch, err := a.epoch(ctx, state.Plan().Epoch)
+	epoch, err := a.epochPlan(ctx, state.Plan().Epoch)
 	if err != nil {
 		return err
 	}
-	nodes := slices.Clone(epoch.plan.Members)
+	nodes := slices.Clone(epoch.Members)
 	for _, c := range state.Plan().Cohort {
 		nodes = append(nodes, c.Node)
 	}

@@ -197,11 +197,85 @@ func FuzzOpen(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(signed)
+	witness, witnessPrivate := keyPair(3)
+	cosigned, err := Cosign(signed, origin, public, "north", witnessPrivate, time.Now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(cosigned)
 	f.Add([]byte("a\n1\nAAAA\n\n— a b\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Open(data, origin, public)
 		if err == nil && (c.Size != 7 || c.Origin != origin) {
 			t.Fatalf("forged %+v", c)
 		}
+		if kept, c, err := Cosigned(data, origin, public, "north", witness); err == nil {
+			if again, same, err := Cosigned(kept, origin, public, "north", witness); err != nil || same != c || !bytes.Equal(again, kept) {
+				t.Fatalf("what is kept of a cosigned checkpoint is not one: %v", err)
+			}
+		}
+		if merged, err := Merge(data, data); err == nil {
+			if again, err := Merge(merged); err != nil || !bytes.Equal(again, merged) {
+				t.Fatalf("merging twice: %v", err)
+			}
+		}
 	})
+}
+
+func TestCosignedAndMerge(t *testing.T) {
+	origin := Origin(fl.Digest{1})
+	public, private := keyPair(1)
+	signed, err := Sign(Checkpoint{Origin: origin, Size: 7}, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, notes := map[string]ed25519.PublicKey{}, [][]byte{signed}
+	all := signed
+	for i, name := range []string{"north", "south"} {
+		p, k := keyPair(byte(10 + i))
+		keys[name] = p
+		if all, err = Cosign(all, origin, public, name, k, time.Now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, p := range keys {
+		kept, c, err := Cosigned(all, origin, public, name, p)
+		if err != nil || c.Size != 7 || len(kept) >= len(all) {
+			t.Errorf("%s: %+v %v", name, c, err)
+		}
+		notes = append(notes, kept)
+	}
+	merged, err := Merge(append(notes, all, all)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := Witnesses(merged, keys); err != nil || len(names) != 2 || len(merged) != len(all) {
+		t.Errorf("%v %v, %d bytes, want %d", names, err, len(merged), len(all))
+	}
+	if _, err := Open(merged, origin, public); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := Cosigned(signed, origin, public, "north", keys["north"]); !errors.Is(err, ErrUnsigned) {
+		t.Errorf("without a cosignature: %v", err)
+	}
+	if _, _, err := Cosigned(all, origin, public, "north", keys["south"]); !errors.Is(err, ErrUnsigned) {
+		t.Errorf("by another key: %v", err)
+	}
+	if _, _, err := Cosigned(all, origin, public, "north", nil); !errors.Is(err, ErrUnsigned) {
+		t.Errorf("without a key: %v", err)
+	}
+	other, err := Sign(Checkpoint{Origin: origin, Size: 8}, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][][]byte{{}, {signed, other}, {[]byte("x")}, {make([]byte, MaxNote+1)}} {
+		if _, err := Merge(bad...); !errors.Is(err, ErrMalformed) {
+			t.Errorf("got %v", err)
+		}
+	}
+	for _, bad := range [][][]byte{make([][]byte, maxProof+1), {nil}, {make([]byte, 33)}} {
+		if _, err := DecodeHashes(bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("got %v", err)
+		}
+	}
 }

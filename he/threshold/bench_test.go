@@ -98,3 +98,28 @@ func benchCombine(b *testing.B, count, wrong int) {
 		}
 	})
 }
+
+// BenchmarkTakeShare opens and checks one box of a dealing to five receivers.
+func BenchmarkTakeShare(b *testing.B) {
+	benchCommittee(b, func(b *testing.B, c *committee, id SumID, _ *he.Sum, noise map[string]Dealing) {
+		self, dealer := memberName(0), memberName(1)
+		private := privateOf(b, c, 0)
+		r := addressed(noise, self)[dealer]
+		for b.Loop() {
+			_, charge, err := c.holders[0].takeShare(c.epoch, NoiseSubject(id), dealer, r, private)
+			if err != nil || charge != nil {
+				b.Fatal(charge, err)
+			}
+		}
+	})
+}
+
+// BenchmarkVerifyDealing is what a relay checks of a dealing to five receivers.
+func BenchmarkVerifyDealing(b *testing.B) {
+	benchCommittee(b, func(b *testing.B, c *committee, id SumID, _ *he.Sum, noise map[string]Dealing) {
+		dealer := memberName(1)
+		for b.Loop() {
+			ok(b, VerifyDealing(c.epoch, NoiseSubject(id), dealer, noise[dealer]))
+		}
+	})
+}

@@ -2,15 +2,19 @@ package threshold
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"credence/fl"
 	"credence/he"
 )
 
@@ -446,4 +450,26 @@ func FuzzVerifyDealing(f *testing.F) {
 			t.Fatalf("check of %d bytes: %v", len(check), err)
 		}
 	})
+}
+
+// TestDealingDocumentFits: a noise dealing of the largest committee for a
+// million parameters stays below a document's bound.
+func TestDealingDocumentFits(t *testing.T) {
+	s, err := he.LookupSuite("rlwe8192-d4-v1")
+	ok(t, err)
+	const shards = 31 // 1,000,000 parameters
+	d := fl.NoiseDealing{Genesis: fl.Digest{1}, Plan: fl.Digest{1}, Job: fl.JobID(strings.Repeat("j", 63)), Round: 1 << 40, Node: fl.NodeID(strings.Repeat("n", 63))}
+	for shard := range shards {
+		for i := range s.MaxCommittee() {
+			d.Boxes = append(d.Boxes, fl.Box{Receiver: fl.NodeID(strings.Repeat("r", 61) + fmt.Sprintf("%02d", i)), Shard: shard,
+				Digest: fl.Digest{1}, Commitment: fl.Digest{1}, Check: make([]byte, CheckBytes(s))})
+		}
+	}
+	e, err := fl.Sign(d, d.Node, ed25519.NewKeyFromSeed(make([]byte, 32)))
+	ok(t, err)
+	n := len(e.Encode())
+	t.Logf("%d bytes, %.0f a box; a box is a blob of %d bytes", n, float64(n)/float64(len(d.Boxes)), BoxBytes(s))
+	if n > fl.MaxDocument/2 {
+		t.Errorf("a dealing document of %d bytes leaves no room: at most %d", n, fl.MaxDocument/2)
+	}
 }

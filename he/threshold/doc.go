@@ -14,6 +14,23 @@
 // ChaCha20-Poly1305); whoever relays the boxes can neither read them nor
 // deliver them to another receiver, dealer, epoch or round.
 //
+// # Dealings are checked
+//
+// A box is a fresh key sealed to its receiver and the share encrypted under
+// that key; the dealer commits to the key and publishes, for each receiver, the
+// masked inner product of its share with a challenge that is the hash of all
+// boxes and commitments. Anyone sees whether these lie on one polynomial
+// (VerifyDealing), the receiver whether its share is the one that was promised.
+// If not, Complete and Release return a ComplaintError; with the key of the
+// box anyone decides who lied (Judge), and a dealer whose box does not give the
+// key publishes it (Answer). The probability that honest receivers accept
+// shares of no polynomial is below 2^-103 for each dealing that a dealer tries.
+//
+// The self-test opens an encryption of zero drawn from all dealings
+// (ReleaseTest, VerifyTest), so that a key under which ciphertexts do not open is
+// found before it is used, and the dealer is named by a test of its dealing
+// alone.
+//
 // # Decryption shares without retries
 //
 // Answering twice for one ciphertext with fresh noise leaks the key (eprint
@@ -39,9 +56,9 @@
 // kept by a relay become unreadable; within an epoch erasing a noise share only
 // protects while the member's seal key does.
 //
-// A dealer is not yet proved consistent: one that deals shares off any
-// polynomial, or noise beyond its bound, spoils an opening (it is detected,
-// not attributed), but learns nothing by it.
+// A dealer of consistent noise beyond its bound spoils an opening (it is
+// detected, not attributed), but learns nothing by it. In a self-test it can make
+// the test of another's dealing fail.
 //
 // With exactly t shares, Combine cannot tell a maliciously shifted share: a
 // member can add any multiple of Delta, weighted by its Lagrange coefficient,

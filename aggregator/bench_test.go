@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -71,7 +72,7 @@ var benchStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newBench(t *testing.T, nodes ...fl.NodeID) *bench {
 	t.Helper()
-	b := &bench{T: t, ctx: t.Context(), dir: t.TempDir(), clock: &clock{t: benchStart}, parties: map[fl.NodeID]*party{}, members: nodes, sent: map[fl.Digest]bool{}}
+	b := &bench{T: t, ctx: t.Context(), dir: memoryDir(t), clock: &clock{t: benchStart}, parties: map[fl.NodeID]*party{}, members: nodes, sent: map[fl.Digest]bool{}}
 	a, err := Found(b.ctx, filepath.Join(b.dir, "aggregator"), FoundingOptions{
 		Name: "clinic", Suite: testSuite, Committee: fl.CommitteePolicy{Members: len(nodes), Threshold: 2}, MinCohort: 2, AllowInsecure: true,
 	}, b.options())
@@ -90,6 +91,19 @@ func newBench(t *testing.T, nodes ...fl.NodeID) *bench {
 	}
 	b.enrol("lab", 1000, fl.RoleOwner)
 	return b
+}
+
+// memoryDir returns a folder for one test, in memory where the system has such
+// a place: these tests write thousands of small files durably, and what they
+// test is not the disk.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "credence-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func (b *bench) options() Options {

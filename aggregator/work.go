@@ -221,11 +221,18 @@ func (a *Aggregator) roundTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 }
 
 func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.Round, state round.State) ([]*flpb.Task, error) {
+	members, err := a.epochPlan(ctx, state.Plan().Epoch)
+	if err != nil {
+		return nil, err
+	}
+	update, noise, share := wanted(state, members, node)
+	if !update && !noise && !share {
+		return nil, nil // as at most calls: the epoch's documents are not needed
+	}
 	epoch, err := a.epoch(ctx, state.Plan().Epoch)
 	if err != nil {
 		return nil, err
 	}
-	update, noise, share := wanted(state, epoch.plan, node)
 	noise = noise && !epoch.convicted(node)
 	answers, standing := epoch.answersFor(node, fl.StageRound, r.Plan.Digest())
 	share = share && !standing // it has no share while its complaint stands

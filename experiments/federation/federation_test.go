@@ -39,7 +39,7 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 	t.Helper()
 	ctx := t.Context()
 	opts := federation.Options{
-		Dir: t.TempDir(),
+		Dir: memoryDir(t),
 		Founding: aggregator.FoundingOptions{
 			Name: "clinic", Suite: suite, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
 		},

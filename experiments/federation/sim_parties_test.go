@@ -105,7 +105,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := &simulation{
 		t: t, ctx: t.Context(), seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), clock: &simClock{t: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)},
-		dir: t.TempDir(), network: federation.NewNetwork(seed), data: map[fl.NodeID]data{}, checked: map[fl.JobID]int{},
+		dir: memoryDir(t), network: federation.NewNetwork(seed), data: map[fl.NodeID]data{}, checked: map[fl.JobID]int{},
 		counts: map[string]int{}, trouble: map[string]int{}, phases: map[string]int{},
 	}
 	set, err := datasets.Builtin(datasets.BreastCancer)

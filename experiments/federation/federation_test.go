@@ -120,10 +120,15 @@ func (c *clinic) job(rounds int) client.JobOptions {
 // await polls until the job is over.
 func (c *clinic) await(limit time.Duration) client.JobView {
 	c.t.Helper()
+	return c.awaitJob("screening", limit)
+}
+
+func (c *clinic) awaitJob(job fl.JobID, limit time.Duration) client.JobView {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), limit)
 	defer cancel()
 	for {
-		v, err := c.owner.Job(ctx, "screening")
+		v, err := c.owner.Job(ctx, job)
 		if err == nil && v.Final() {
 			return v
 		}

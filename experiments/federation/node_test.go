@@ -457,7 +457,7 @@ func TestAggregatorRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 6 {
-		if !c.rest(time.Duration(80+60*i) * time.Millisecond) {
+		if !c.rest(time.Duration(80+60*i)*time.Millisecond, nil) {
 			return
 		}
 		if err := c.StopAggregator(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"credence/aggregator/blob"
@@ -44,8 +45,13 @@ func (e epochState) complete(docs map[fl.NodeID]fl.Envelope) bool {
 
 func (a *Aggregator) epochs(ctx context.Context) ([]epochState, error) {
 	stored, err := a.store.Epochs(ctx)
-	if err != nil {
+	if err != nil || len(stored) == 0 {
 		return nil, err
+	}
+	a.epochCache.mu.Lock()
+	defer a.epochCache.mu.Unlock()
+	if held := a.epochCache.epochs; len(held) == len(stored) && a.epochCache.of == &stored[0] {
+		return held, nil
 	}
 	out := make([]epochState, len(stored))
 	for i, s := range stored {
@@ -63,7 +69,16 @@ func (a *Aggregator) epochs(ctx context.Context) ([]epochState, error) {
 			return nil, err
 		}
 	}
+	a.epochCache.epochs, a.epochCache.of = out, &stored[0]
 	return out, nil
+}
+
+// epochCache keeps the epochs as decoded from a slice of the store's, which is
+// the same one as long as nothing was added. They are not changed.
+type epochCache struct {
+	mu     sync.Mutex
+	of     *store.Epoch
+	epochs []epochState
 }
 
 // readOthers sorts the documents of the later steps.
@@ -73,6 +88,10 @@ func (e *epochState) readOthers() error {
 	e.shares = map[fl.Stage]map[fl.NodeID]fl.Envelope{fl.StageTest: {}, fl.StageTrial: {}}
 	for _, doc := range e.Others {
 		var err error
+		switch kind := doc.Kind; {
+		case e.key != nil && (kind == fl.KeyAcceptance{}.Kind() || kind == fl.TestNoise{}.Kind() || kind == fl.TestShare{}.Kind()):
+			continue // the key is made; nobody asks for these any more
+		}
 		switch doc.Kind {
 		case fl.KeyAcceptance{}.Kind():
 			e.acceptances[doc.Signer] = doc

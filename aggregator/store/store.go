@@ -185,7 +185,9 @@ type Store interface {
 	// anything else is ErrStale.
 	AddEpochDocument(ctx context.Context, epoch uint64, doc fl.Envelope) error
 	CloseEpoch(ctx context.Context, epoch uint64, key fl.Envelope) error
-	Epochs(ctx context.Context) ([]Epoch, error) // by number
+	// Epochs returns all epochs by number. The caller does not change them: as
+	// long as nothing was added, calls return the same slice.
+	Epochs(ctx context.Context) ([]Epoch, error)
 
 	// SubmitJob stores a job and enters its escrow, in one transaction.
 	SubmitJob(ctx context.Context, spec fl.Envelope, escrow credit.Transaction, at time.Time) error

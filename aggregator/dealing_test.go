@@ -426,6 +426,28 @@ func TestWrongNoise(t *testing.T) {
 		t.Fatalf("the round is %s", r.phase)
 	}
 	b.withoutBeta(2)
+	// The evidence outlives the round: another process judges the same.
+	evidence := boxOf(b, dealings["beta"], "gamma")
+	b.clock.add(25 * time.Hour)
+	b.must(b.a.Pass(b.ctx))
+	if _, err := b.a.blobs.Get(b.ctx, boxOf(b, dealings["alpha"], "gamma")); err == nil {
+		t.Fatal("the round was not pruned")
+	}
+	if _, err := b.a.blobs.Get(b.ctx, evidence); err != nil {
+		t.Fatalf("the evidence: %v", err)
+	}
+	b.a.court.forget()
+	b.must(b.a.Pass(b.ctx))
+	if e := b.newestEpoch(); len(e.verdicts) != 1 {
+		t.Fatalf("verdicts %+v", e.verdicts)
+	}
+}
+
+// forget is what a restart does to the court.
+func (c *court) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.judged, c.waiting, c.results, c.announced = nil, nil, nil, nil
 }
 
 // TestRoundDisputes: a member that cannot take its noise share is missing, no

@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -138,7 +139,9 @@ func (a *Aggregator) nextInEpoch(ctx context.Context, e epochState, node fl.Node
 			if standing {
 				return nil, nil
 			}
-			task.Documents = append(e.encoded(e.noise[stage]), answers...)
+			// A share that it took with an answer it takes again for a trial.
+			keys, _ := e.answersFor(node, fl.StageKey, fl.Digest{})
+			task.Documents = slices.Concat(e.encoded(e.noise[stage]), answers, keys)
 			return task, nil
 		}
 		if !e.complete(e.shares[stage]) {

@@ -49,7 +49,7 @@ func (c *clinic) auditJob(job fl.JobID, versions int) {
 
 // TestNetworkFaults makes a key on a network that does everything wrong at
 // once, and then runs a job under each fault by itself, through partitions,
-// and under all of them together.
+// and under all of them together. With -short only the last two.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	everything := federation.Faults{DropRequest: 0.01, DropAnswer: 0.01, Delay: 0.2, MaxDelay: 10 * time.Millisecond, Duplicate: 0.1, Corrupt: 0.005}
@@ -72,6 +72,9 @@ func TestNetworkFaults(t *testing.T) {
 			return min(c.DroppedRequests+c.DroppedAnswers, c.Delays, c.Duplicates, c.Corruptions, c.Cut)
 		}},
 	} {
+		if testing.Short() && !test.part {
+			continue
+		}
 		network.Set(test.faults)
 		job := c.job(2)
 		job.Job = test.job

@@ -43,7 +43,7 @@ func calm(t *testing.T) *simulation {
 		Rounds: 1, MinCohort: 3, RoundDeadline: 60, Budget: 100, Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 2,
 	})
 	s.must(err)
-	s.jobs = append(s.jobs, "job")
+	s.jobs, s.live = append(s.jobs, "job"), append(s.live, "job")
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"credence/aggregator/store"
 	"credence/experiments/federation"
 	"credence/fl"
 	"credence/fl/round"
@@ -21,6 +22,7 @@ import (
 // only the order of things, the clock and the faults in the hands of a seed.
 // CREDENCE_SIM_OPS and CREDENCE_SIM_SEED set how much and which.
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	ops, seed := 300, uint64(time.Now().UnixNano())
 	if v := os.Getenv("CREDENCE_SIM_OPS"); v != "" {
 		n, err := strconv.Atoi(v)
@@ -132,7 +134,7 @@ func (s *simulation) cheap() {
 	if sum != 0 {
 		s.fail("the balances sum to %d", sum)
 	}
-	for _, job := range s.jobs {
+	for _, job := range s.live {
 		models, err := s.agg.Store().Models(s.ctx, job)
 		if err != nil {
 			s.fail("listing models: %v", err)
@@ -161,6 +163,10 @@ func (s *simulation) thorough() {
 		s.fail("%v", err)
 	}
 	s.phases = phases
+	s.live = slices.DeleteFunc(s.live, func(job fl.JobID) bool {
+		j, err := s.agg.Store().Job(s.ctx, job)
+		return err == nil && j.Phase != store.JobRunning && int(j.Version) == s.checked[job]
+	})
 }
 
 func (s *simulation) fail(format string, args ...any) {

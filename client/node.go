@@ -197,13 +197,13 @@ func (n *Node) Run(ctx context.Context) error {
 		tasks, newTag, err := n.ask(ctx, tag)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // asked to stop: nothing that failed on the way matters
 		case terminal(err):
 			return n.fail(err)
 		case err != nil:
 			n.complain(err, attempt)
 			if err := pause(ctx, backoff(attempt)); err != nil {
-				return nil
+				return nil //nolint:nilerr // asked to stop
 			}
 			attempt++
 			tag = nil
@@ -217,7 +217,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if next := n.doAll(ctx, tasks, retries); !next.IsZero() && next.Before(n.now().Add(n.opts.Wait)) {
 			tag = nil // the same tasks again
 			if err := pause(ctx, max(next.Sub(n.now()), 50*time.Millisecond)); err != nil {
-				return nil
+				return nil //nolint:nilerr // asked to stop
 			}
 		}
 	}

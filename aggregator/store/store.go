@@ -24,8 +24,8 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("another document holds this place")
-	ErrStale    = errors.New("the state has moved on")         // optimistic lock lost: read again
-	ErrToken    = errors.New("token unknown, used or expired") //nolint:gosec // not a credential
+	ErrStale    = errors.New("the state has moved on") // optimistic lock lost: read again
+	ErrToken    = errors.New("token unknown, used or expired")
 	ErrFunds    = errors.New("not enough credits")
 	ErrFull     = errors.New("no space left")
 )

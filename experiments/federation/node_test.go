@@ -3,7 +3,6 @@ package federation_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"os"
 	"path/filepath"
@@ -279,7 +278,7 @@ func TestSecondSum(t *testing.T) {
 	s.must(blobs.Close())
 	keys, err := identity.Load(filepath.Join(s.dir, "aggregator"))
 	s.must(err)
-	second, err := fl.Sign(seal, fl.AggregatorID, ed25519.PrivateKey(keys.Signing))
+	second, err := fl.Sign(seal, fl.AggregatorID, keys.Signing)
 	s.must(err)
 	s.must(s.agg.Store().StepRound(s.ctx, store.RoundStep{Job: "job", Round: 1, From: r.Version, Phase: r.Phase, State: r.State, Documents: []fl.Envelope{second}}))
 	epochs, err := s.agg.Store().Epochs(s.ctx)

@@ -39,6 +39,20 @@ func TestSimulation(t *testing.T) {
 		seed = n
 	}
 	t.Logf("CREDENCE_SIM_SEED=%d CREDENCE_SIM_OPS=%d", seed, ops)
+	for chapter := 0; ops > 0; chapter++ {
+		n := min(ops, chapterOps)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { simulate(t, seed, n) })
+		ops -= n
+		seed++
+	}
+}
+
+// chapterOps is how many operations one federation lives through; a longer
+// simulation goes on with another one and the next seed, so that every part of
+// it can be repeated by itself.
+const chapterOps = 500
+
+func simulate(t *testing.T, seed uint64, ops int) {
 	s := newSimulation(t, seed)
 	s.until("the first key is made", nil, s.hasKey) // or there is nothing to break
 	for s.done = 0; s.done < ops && !t.Failed(); s.done++ {

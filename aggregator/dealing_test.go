@@ -111,16 +111,12 @@ func TestEpochDisputes(t *testing.T) {
 		d.Boxes[2].Check[1] ^= 1
 		p.refuses("a dealing off any polynomial", fl.CodeMalformed, d)
 	})
-	t.Run("an attestation that is not here, or too large", func(t *testing.T) {
+	t.Run("an attestation that nobody asked for", func(t *testing.T) {
 		b := newBench(t, "alpha", "beta", "gamma")
 		p := b.parties["beta"]
 		reveal := p.keyReveal(b.until(2))
-		reveal.Attestation = fl.DigestBytes([]byte("nowhere"))
-		p.refuses("an attestation that was not uploaded", fl.CodeNotReady, reveal)
-		reveal.Attestation = p.put(make([]byte, maxAttestation+1))
-		p.refuses("an attestation that is too large", fl.CodeTooLarge, reveal)
-		reveal.Attestation = p.put(make([]byte, maxAttestation))
-		p.accepts(reveal)
+		reveal.Attestation = p.put(make([]byte, 100))
+		p.refuses("an attestation in an epoch without", fl.CodeProof, reveal)
 	})
 	t.Run("a wrong share convicts its dealer", func(t *testing.T) {
 		// The victim has the committed key: it shows it, and anyone can judge.

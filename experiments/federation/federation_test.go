@@ -59,6 +59,11 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 			t.Error(err)
 		}
 	})
+	if opts.Founding.ProofFloor.Attested() {
+		if err := f.Aggregator().SetUpProofs(ctx, t.TempDir(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	set, err := datasets.Builtin(datasets.BreastCancer)
 	if err != nil {
 		t.Fatal(err)

@@ -75,6 +75,8 @@ type Status struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	Rounds      int       `json:"rounds"` // updates accepted since the start
 	LastRound   string    `json:"last_round,omitempty"`
+	Proofs      int       `json:"proofs,omitempty"`        // shards attested since the start
+	ProofTime   float64   `json:"proof_seconds,omitempty"` // spent on them, by the clock
 	Certificate time.Time `json:"certificate_until"`
 }
 

@@ -35,6 +35,12 @@ func (d *demo) print(r demoReport) {
 		line(s.Name+" alone", s)
 	}
 
+	if r.Proofs > 0 {
+		heading("Proofs")
+		a.printf("  %d made, %.1f s each while the four shared this machine; each was checked by\n", r.Proofs, r.ProofTime/float64(r.Proofs))
+		a.printf("  the aggregator on receipt and by every member before it helped to open a sum\n")
+	}
+
 	heading("Credits")
 	a.printBalances("  ", r.Balances)
 

@@ -286,6 +286,8 @@ type demoReport struct {
 	ONNX        string           `json:"onnx"`
 	Manifest    string           `json:"manifest_file"`
 	Seconds     float64          `json:"seconds"`
+	Proofs      int              `json:"proofs"`
+	ProofTime   float64          `json:"proof_seconds"` // all nodes together
 }
 
 // compare measures the published model on all test rows, trains the same model
@@ -327,6 +329,13 @@ func (d *demo) compare(ctx context.Context) (demoReport, error) {
 	}
 	d.app.progress("")
 	r.Points = 100 * (r.Central.Accuracy - r.Federated.Accuracy)
+	for _, name := range hospitals {
+		s, err := client.ReadStatus(d.fed.NodeDir(name))
+		if err != nil {
+			return r, err
+		}
+		r.Proofs, r.ProofTime = r.Proofs+s.Proofs, r.ProofTime+s.ProofTime
+	}
 	if r.Balances, err = d.owner.Balances(ctx); err != nil {
 		return r, err
 	}

@@ -22,10 +22,17 @@ type folder struct{ dir string }
 // lock keeps other processes from changing the folder until it is released.
 func (f folder) lock() (release func() error, err error) {
 	l, err := lockFile(filepath.Join(f.dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, f.absent()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ceremony: locking %s: %w", f.dir, err)
 	}
 	return l.Close, nil
+}
+
+func (f folder) absent() error {
+	return refuse("%s holds no ceremony: start one, or fetch the folder from the institution before you", f.dir)
 }
 
 // load reads and checks the transcript.
@@ -33,7 +40,7 @@ func (f folder) load() (*Transcript, error) {
 	path := filepath.Join(f.dir, transcriptFile)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refuse("%s holds no ceremony: start one, or fetch the folder from the institution before you", f.dir)
+		return nil, f.absent()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ceremony: reading the transcript: %w", err)

@@ -341,4 +341,3 @@ func first(v *mpcsetup.SrsCommons, n uint64) *mpcsetup.SrsCommons {
 	out.G2.Tau, out.G2.Beta = v.G2.Tau[:n], v.G2.Beta
 	return out
 }
-

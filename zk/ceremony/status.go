@@ -63,7 +63,7 @@ func ReadStatus(dir string) (*Status, error) {
 
 func (t *Transcript) status() (*Status, error) {
 	s := &t.Start
-	out := &Status{Ceremony: s.ID(), Suite: s.Suite, Phase: t.phase(), Open: s.Open, Minimum: s.Minimum}
+	out := &Status{Ceremony: s.ID(), Suite: s.Suite, Phase: t.phase(), Open: s.Open, Minimum: s.Minimum, Beacons: []string{}, Keys: []SealedKeys{}}
 	for _, c := range t.chains() {
 		done, err := c.read(s)
 		if err != nil {
@@ -73,6 +73,7 @@ func (t *Transcript) status() (*Status, error) {
 		if c.circuit >= 0 {
 			state = ChainState{Name: c.shape, Domain: s.Circuits[c.circuit].Domain}
 		}
+		state.Entries, state.Missing, state.Passed = []Entry{}, []fl.NodeID{}, []fl.NodeID{}
 		for i := range done {
 			state.Entries = append(state.Entries, entryOf(&done[i], (*c.entries)[i].Signer))
 		}

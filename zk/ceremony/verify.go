@@ -46,23 +46,14 @@ func Verify(ctx context.Context, dir string, o VerifyOptions) (*Status, error) {
 	if o.Store != nil && t.KeysSeal == nil {
 		return nil, refuse("the ceremony is not sealed: there are no keys yet")
 	}
-	r := &replay{f: f, t: t, report: report(o.Progress)}
-	r.total = r.steps()
-	if err := r.powers(ctx); err != nil {
+	r := newReplay(f, t, nil, o.Progress)
+	if err := r.contributions(ctx); err != nil {
 		return nil, err
 	}
 	if t.PowersSeal == nil {
 		return status, nil
 	}
 	if err := r.evaluate(ctx); err != nil {
-		return nil, err
-	}
-	for i, d := range r.initial {
-		if d != t.PowersSeal.Initial[i] {
-			return nil, fmt.Errorf("ceremony: %w: phase circuits of %s began with %s, the powers and the beacon give %s", ErrSeal, t.Start.Circuits[i].Shape, t.PowersSeal.Initial[i].Short(), d.Short())
-		}
-	}
-	if err := r.circuits(ctx); err != nil {
 		return nil, err
 	}
 	if t.KeysSeal == nil {
@@ -121,32 +112,24 @@ func Seal(ctx context.Context, dir string, beacon []byte, o SealOptions) (*Statu
 	if err := t.mayBeSealed(beacon, o); err != nil {
 		return nil, err
 	}
-	r := &replay{f: f, t: t, report: report(o.Progress), beacon: beacon}
-	r.total = r.steps()
-	if err := r.powers(ctx); err != nil {
+	r := newReplay(f, t, beacon, o.Progress)
+	if err := r.contributions(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.evaluate(ctx); err != nil {
 		return nil, err
 	}
 	if t.PowersSeal == nil {
-		for i := range r.states {
-			b, err := encodeCircuit(r.states[i])
+		s := &PowersSeal{Beacon: bytes.Clone(beacon)}
+		for _, b := range r.initial {
+			d, err := f.put(b)
 			if err != nil {
 				return nil, err
 			}
-			if _, err := f.put(b); err != nil {
-				return nil, err
-			}
+			s.Initial = append(s.Initial, d)
 		}
-		t.PowersSeal = &PowersSeal{Beacon: bytes.Clone(beacon), Initial: r.initial}
+		t.PowersSeal = s
 	} else {
-		if !slices.Equal(r.initial, t.PowersSeal.Initial) {
-			return nil, fmt.Errorf("ceremony: %w: phase circuits did not begin with what the powers and their beacon give", ErrSeal)
-		}
-		if err := r.circuits(ctx); err != nil {
-			return nil, err
-		}
 		keys, err := r.seal(ctx, beacon)
 		if err != nil {
 			return nil, err
@@ -236,10 +219,16 @@ type replay struct {
 	systems []*rlwe.System
 	evals   []mpcsetup.Phase2Evaluations
 	states  []*mpcsetup.Phase2
-	initial []fl.Digest
+	initial [][]byte // encodings of what phase circuits begins with
 }
 
 const stepUnits = 100
+
+func newReplay(f folder, t *Transcript, beacon []byte, progress zk.Progress) *replay {
+	r := &replay{f: f, t: t, report: report(progress), beacon: beacon, systems: make([]*rlwe.System, len(t.Start.Circuits))}
+	r.total = r.steps()
+	return r
+}
 
 // steps is how many steps the replay takes.
 func (r *replay) steps() int {
@@ -266,6 +255,45 @@ func (r *replay) step(format string, args ...any) func(done, total int) {
 	}
 	within(0, 1)
 	return within
+}
+
+// contributions checks every contribution. Whether phase circuits began with
+// the right states shows in evaluate, which takes much longer.
+func (r *replay) contributions(ctx context.Context) error {
+	if err := r.files(ctx); err != nil {
+		return err
+	}
+	if err := r.powers(ctx); err != nil {
+		return err
+	}
+	if r.t.PowersSeal == nil {
+		return nil
+	}
+	return r.circuits(ctx)
+}
+
+// files checks that every file is there and is what was signed: what goes
+// wrong in passing a folder on should not take minutes to be found.
+func (r *replay) files(ctx context.Context) error {
+	for _, c := range r.t.chains() {
+		done, err := c.read(&r.t.Start)
+		if err != nil {
+			return err
+		}
+		files := c.reader(r.f, done)
+		for place := range len(done) + 1 {
+			if place == 0 && c.phase == PhasePowers {
+				continue // it has no file
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if _, err := files.get(place); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // powers checks phase powers and keeps its last state.
@@ -311,7 +339,7 @@ func (r *replay) evaluate(ctx context.Context) error {
 	}
 	for i, c := range r.t.Start.Circuits {
 		progress := r.step("evaluating %s", c.Shape)
-		system, err := compileAs(&r.t.Start, i)
+		system, err := r.system(i)
 		if err != nil {
 			return err
 		}
@@ -324,8 +352,10 @@ func (r *replay) evaluate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.systems, r.evals = append(r.systems, system), append(r.evals, evals)
-		r.states, r.initial = append(r.states, p), append(r.initial, fl.DigestBytes(b))
+		if seal := r.t.PowersSeal; seal != nil && seal.Initial[i] != fl.DigestBytes(b) {
+			return fmt.Errorf("ceremony: %w: phase circuits of %s began with %s, the powers and the beacon give %s", ErrSeal, c.Shape, seal.Initial[i].Short(), fl.DigestBytes(b).Short())
+		}
+		r.evals, r.initial = append(r.evals, evals), append(r.initial, b)
 	}
 	return ctx.Err()
 }
@@ -338,9 +368,17 @@ func (r *replay) circuits(ctx context.Context) error {
 			return err
 		}
 		files := c.reader(r.f, done)
+		system, err := r.system(i)
+		if err != nil {
+			return err
+		}
+		state, err := files.circuit(system, r.t.Start.Circuits[i].Domain, 0)
+		if err != nil {
+			return err
+		}
 		for place := 1; place <= len(done); place++ {
 			progress := r.step("checking %s of %s", c.shape, (*c.entries)[place-1].Signer)
-			next, err := files.circuit(r.systems[i], r.t.Start.Circuits[i].Domain, place)
+			next, err := files.circuit(system, r.t.Start.Circuits[i].Domain, place)
 			if err != nil {
 				return err
 			}
@@ -348,13 +386,26 @@ func (r *replay) circuits(ctx context.Context) error {
 				return err
 			}
 			progress(1, 2)
-			if err := verifyCircuit(r.states[i], next, files.digest(place-1)); err != nil {
+			if err := verifyCircuit(state, next, files.digest(place-1)); err != nil {
 				return files.blame(ctx, place, err)
 			}
-			r.states[i] = next
+			state = next
 		}
+		r.states = append(r.states, state)
 	}
 	return nil
+}
+
+// system compiles circuit i once.
+func (r *replay) system(i int) (*rlwe.System, error) {
+	if r.systems[i] == nil {
+		system, err := compileAs(&r.t.Start, i)
+		if err != nil {
+			return nil, err
+		}
+		r.systems[i] = system
+	}
+	return r.systems[i], nil
 }
 
 // seal makes the keys.

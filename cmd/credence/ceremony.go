@@ -199,7 +199,7 @@ func newCeremonyVerify(a *app) *cobra.Command {
 		Long: `Verifies every signature, file and proof, the beacons, and that the sealed keys
 follow from them. What does not hold is named with its contributor. With --store
 the keys that were made on the way are kept: trust those, and nobody's copy.`,
-		Example: "  credence federation ceremony verify --dir ceremony --store keys --expect 5be1...c0",
+		Example: "  credence federation ceremony verify --dir c --store keys --expect 5be1...c0",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needCeremony(dir); err != nil {
 				return err
@@ -242,11 +242,11 @@ func newCeremonySeal(a *app) *cobra.Command {
 	o := ceremony.SealOptions{}
 	cmd := &cobra.Command{
 		Use: "seal", Short: "End a phase with a public beacon", Args: cobra.NoArgs,
-		Long: `Verifies everything so far and ends the open phase. The beacon is a public random
-value that nobody could foretell when the last contribution was made, such as a
-round of a public randomness service that was announced beforehand; each phase
-needs its own. The second seal makes the keys.`,
-		Example: "  credence federation ceremony seal --dir ceremony --beacon 8d61...f3 --store keys",
+		Long: `Verifies everything so far and ends the open phase. The beacon is a public
+random value that nobody could foretell when the last contribution was made,
+such as a round of a public randomness service that was announced beforehand;
+each phase needs its own. The second seal makes the keys.`,
+		Example: "  credence federation ceremony seal --dir c --beacon 8d61...f3 --store keys",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needCeremony(dir); err != nil {
 				return err
@@ -294,7 +294,7 @@ func newCeremonyStatus(a *app) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show who contributed and what comes next", Args: cobra.NoArgs,
-		Long:    "Shows the phase, the contributions and whose turn it is. It checks signatures and\norder; verify checks all.",
+		Long:    "Shows the phase, the contributions and whose turn it is. It checks signatures\nand order; verify checks all.",
 		Example: "  credence federation ceremony status --dir ceremony",
 		RunE: func(*cobra.Command, []string) error {
 			if err := needCeremony(dir); err != nil {

@@ -17,45 +17,66 @@ import (
 	"credence/zk"
 )
 
-// The keys of a suite's real circuits prove and verify, say that a ceremony
-// made them, and are what anybody makes again from the folder.
-func TestSealedKeysWork(t *testing.T) {
-	shapesOf = suiteShapes
-	defer func() { shapesOf = smallShapes }()
-	dir, theirs, ours := t.TempDir(), openStore(t, t.TempDir()), openStore(t, t.TempDir())
-	found(t, dir, Options{Participants: participants("alba", "borealis")})
-	contribute(t, dir, "alba", "borealis")
-	seal(t, dir, "first", nil)
-	contribute(t, dir, "alba", "borealis")
-	seal(t, dir, "second", theirs)
-	status, err := Verify(t.Context(), dir, VerifyOptions{Store: ours})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if status.Phase != PhaseSealed || len(status.Keys) != 2 || len(status.Beacons) != 2 {
-		t.Fatalf("status %+v", status)
-	}
+// Both real circuits get keys that work from the powers of the larger one.
+// (Their whole ceremony takes too long for a test that runs every time;
+// TestScripts of cmd/credence runs it.)
+func TestRealCircuitsShareThePowers(t *testing.T) {
 	shapes, err := suiteShapes(tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var keys []*zk.Keys
-	for i, shape := range shapes {
-		for _, store := range []*zk.Store{theirs, ours} {
-			k, err := store.Load(shape, status.Keys[i].Manifest, nil)
-			if err != nil {
+	var sealed *mpcsetup.SrsCommons
+	for _, shape := range shapes {
+		system, c, err := compile(shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sealed == nil {
+			if sealed, err = initialPowers(c.Domain, fl.Digest{1}).seal(t.Context(), fl.Digest{2}, beacon("first"), silent); err != nil {
 				t.Fatal(err)
 			}
-			if k.Manifest().Origin != zk.OriginCeremony || !k.CanProve() {
-				t.Fatalf("keys of %s: %+v", shape.Name, k.Manifest())
-			}
-			if store == ours {
-				keys = append(keys, k)
-			}
 		}
+		p, evals := evaluate(system, c, fl.Digest{1}, sealed)
+		if err := contributeCircuit(t.Context(), p, fl.Digest{3}, silent); err != nil {
+			t.Fatal(err)
+		}
+		k, err := sealCircuit(system, c, p, &evals, sealed, beacon("second"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
 	}
 	proveUpdate(t, keys[0])
 	proveKeyShare(t, keys[1])
+}
+
+// Anybody makes the same keys again from the folder.
+func TestVerifyMakesTheKeys(t *testing.T) {
+	dir, ours := stage(t, "sealed"), t.TempDir()
+	status, err := Verify(t.Context(), dir, VerifyOptions{Store: openStore(t, ours)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shapes, err := smallShapes(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, shape := range shapes {
+		k, err := openStore(t, ours).Load(shape, status.Keys[i].Manifest, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Manifest().Origin != zk.OriginCeremony || !k.CanProve() {
+			t.Fatalf("keys of %s: %+v", shape.Name, k.Manifest())
+		}
+	}
+	if diff := cmp.Diff(contents(t, filepath.Join(made(), "keys")), contents(t, ours)); diff != "" {
+		t.Fatalf("the keys differ:\n%s", diff)
+	}
+	if _, err := Verify(t.Context(), stage(t, "circuits"), VerifyOptions{Store: openStore(t, t.TempDir())}); !errors.Is(err, ErrRefused) {
+		t.Fatalf("keys of a ceremony that is not sealed: %v", err)
+	}
 }
 
 func proveUpdate(t *testing.T, k *zk.Keys) {

@@ -85,16 +85,17 @@ var made = sync.OnceValue(func() string {
 	return dir
 })
 
-// smallShapes are two circuits of different sizes that take tests a fraction
-// of a second: a key share's, and one in a smaller ring.
+// smallShapes are two circuits of different sizes, key shares in rings so
+// small that a ceremony takes a second.
 func smallShapes(suite string) ([]*rlwe.Shape, error) {
 	all, err := suiteShapes(suite)
 	if err != nil {
 		return nil, err
 	}
-	smaller := *all[1]
-	smaller.Name, smaller.N = "smaller/"+suite, 16
-	return []*rlwe.Shape{all[1], &smaller}, nil
+	small, smaller := *all[1], *all[1]
+	small.Name, small.N = "small/"+suite, 16
+	smaller.Name, smaller.N = "smaller/"+suite, 8
+	return []*rlwe.Shape{&small, &smaller}, nil
 }
 
 func TestMain(m *testing.M) {

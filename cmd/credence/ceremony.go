@@ -158,16 +158,19 @@ repeated. Keep the receipts: verify --expect shows that a contribution stayed.`,
 			o.Progress = a.bar
 			made, err := ceremony.Contribute(cmd.Context(), dir, home.Node, home.Keys.Signing, o)
 			a.progress("")
-			if err != nil {
+			if err != nil && len(made) == 0 {
 				return err
 			}
-			a.result(map[string]any{"contributor": home.Node, "receipts": made}, func() {
+			// What was complete before an error stays, so its receipt counts.
+			a.result(map[string]any{"contributor": home.Node, "receipts": made, "complete": err == nil}, func() {
 				for _, e := range made {
 					a.printf("%s contributed to %s. Receipt: %s\n", e.Contributor, chainName(e), e.File)
 				}
-				a.printf("Pass on the folder %s.\n", dir)
+				if err == nil {
+					a.printf("Pass on the folder %s.\n", dir)
+				}
 			})
-			return nil
+			return err
 		},
 	}
 	ceremonyFlag(cmd, &dir)

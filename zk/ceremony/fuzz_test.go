@@ -2,16 +2,55 @@ package ceremony
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"credence/fl"
 )
 
+// transcripts are one of each phase whose files do not exist: a transcript is
+// parsed without them.
+func transcripts(t testing.TB) []*Transcript {
+	t.Helper()
+	start := Start{
+		Version: 1, Suite: tiny, Domain: 8, Circuits: []Circuit{{"update/" + tiny, fl.Digest{1}, 8}, {"keyshare/" + tiny, fl.Digest{2}, 8}},
+		Participants: participants(parties...), Minimum: 2, Nonce: fl.Digest{3},
+	}
+	tr := &Transcript{Start: start, Circuits: make([][]fl.Envelope, 2)}
+	fill := func(c chain) {
+		previous := c.initial
+		for i, by := range parties {
+			d := Contribution{Ceremony: start.ID(), Phase: c.phase, Circuit: c.shape, Sequence: i + 1, Previous: previous, File: fl.DigestOf("test", previous[:])}
+			*c.entries = append(*c.entries, sign(t, d, by))
+			previous = d.File
+		}
+	}
+	out := []*Transcript{}
+	keep := func() {
+		b, err := tr.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := ParseTranscript(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, parsed)
+	}
+	fill(tr.chains()[0])
+	keep()
+	tr.PowersSeal = &PowersSeal{Beacon: beacon("first"), Initial: []fl.Digest{{4}, {5}}}
+	for _, c := range tr.chains()[1:] {
+		fill(c)
+	}
+	keep()
+	tr.KeysSeal = &KeysSeal{Beacon: beacon("second"), Manifests: []fl.Digest{{6}, {7}}}
+	keep()
+	return out
+}
+
 func FuzzParseTranscript(f *testing.F) {
-	for _, name := range []string{"powers", "circuits", "sealed"} {
-		b, err := os.ReadFile(filepath.Join(stage(f, name), transcriptFile))
+	for _, tr := range transcripts(f) {
+		b, err := tr.Encode()
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -61,14 +100,20 @@ func FuzzParsePowers(f *testing.F) {
 }
 
 func FuzzParseCircuit(f *testing.F) {
-	dir := stage(f, "circuits")
-	tr := raw(f, dir)
-	system, err := compileAs(&tr.Start, 1)
+	shapes, err := smallShapes(tiny)
 	if err != nil {
 		f.Fatal(err)
 	}
-	domain := tr.Start.Circuits[1].Domain
-	b := file(f, dir, read(f, tr.Circuits[1][0]).File)
+	system, c, err := compile(shapes[1])
+	if err != nil {
+		f.Fatal(err)
+	}
+	domain := c.Domain
+	initial, _ := evaluate(system, c, fl.Digest{1}, &initialPowers(domain, fl.Digest{1}).values)
+	b, err := encodeCircuit(initial)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(b)
 	f.Add(b[:len(b)-1])
 	f.Add(make([]byte, len(b)))

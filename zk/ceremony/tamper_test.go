@@ -288,8 +288,7 @@ func TestDroppedContributionIsMissed(t *testing.T) {
 
 // Changing any byte of a transcript is noticed.
 func TestEveryByteOfTheTranscriptCounts(t *testing.T) {
-	path := filepath.Join(stage(t, "circuits"), transcriptFile)
-	good, err := os.ReadFile(path)
+	good, err := transcripts(t)[1].Encode()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,22 +58,26 @@ func (d *demo) print(r demoReport) {
   tell something about its data.
   Any %d members who conspire with the aggregator could open single updates. Here
   all parties share one process and one disk; in earnest each runs on its own.
-`, demoMinCohort, demoThreshold, provenAt(r.ProofLevel), r.Epsilon, demoThreshold)
+`, demoMinCohort, demoThreshold, provenAt(r.ProofLevel, d.setup), r.Epsilon, demoThreshold)
 
 	heading("What to try next")
 	d.printNext()
 }
 
 // provenAt says in words what a proof level proves, and what it does not.
-func provenAt(level fl.ProofLevel) string {
+func provenAt(level fl.ProofLevel, setup string) string {
 	if !level.Attested() {
 		return `  Proof level none: that an update is well-formed and comes from real training,
   and that the sum is the sum, rests on the parties' honesty.`
 	}
+	keys := "The proof keys come from a ceremony, of which one honest\n  contributor is enough."
+	if setup != fl.SetupCeremony {
+		keys = "The proof keys come from a local set-up, whose maker can forge proofs."
+	}
 	return `  Proof level bounded: every update was proven to be a well-formed encryption of
   values within their bounds, and each member checked the proofs and the sum
   before it helped to open it. That an update comes from real training is not
-  proven. The proof keys come from a local set-up, whose maker can forge proofs.`
+  proven. ` + keys
 }
 
 // printNext prints commands that work on the demonstration's folder.

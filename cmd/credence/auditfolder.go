@@ -49,7 +49,7 @@ func withFolder(ctx context.Context, dir string, note []byte, work func(audit.So
 	defer func() { err = errors.Join(err, s.blobs.Close()) }()
 	if s.keys, err = identity.Load(dir); err != nil {
 		if note == nil {
-			return fmt.Errorf("%s holds no keys of the aggregator to sign a checkpoint with (%w): name a signed one with --checkpoint", dir, err)
+			return fmt.Errorf("signing a checkpoint with the aggregator's keys: %w; for a copy without them name a signed checkpoint with --checkpoint", err)
 		}
 		s.keys = nil
 	}

@@ -89,8 +89,8 @@ type Seal struct {
 	Round   uint64   `json:"round"`
 	Headers []Digest `json:"headers"` // update headers, sorted by client
 	Clients []NodeID `json:"clients"` // their signers, sorted
-	// Accepted says when each client's update was accepted, as its receipt does;
-	// timeliness is paid by it.
+	// Accepted says when each client's update was accepted; timeliness is paid
+	// by it.
 	Accepted []time.Time `json:"accepted"`
 	Dealers  []NodeID    `json:"dealers"`  // members whose noise is used, in the order of the epoch
 	Dealings []Digest    `json:"dealings"` // their noise dealings

@@ -13,6 +13,10 @@ type ref struct {
 	at  int64
 	doc fl.Envelope
 	id  fl.Digest
+	// late is the entry of its signer's revocation when that came before it, 0
+	// otherwise. A document and a revocation may cross: it is no lie that it was
+	// logged, only that anything follows from it.
+	late int64
 }
 
 // String says where a document is, for messages.

@@ -33,7 +33,7 @@ func (a *auditor) readDocuments(context.Context) error {
 			return a.lie(fmt.Sprintf("entry %d of the log", at), "%v", err)
 		}
 		r := ref{at: at, doc: e, id: e.Digest()}
-		if err := a.signed(r); err != nil {
+		if err := a.signed(&r); err != nil {
 			return err
 		}
 		if before, twice := a.book.ids[r.id]; twice {
@@ -52,8 +52,10 @@ func (a *auditor) readDocuments(context.Context) error {
 }
 
 // signed checks who signed a document: parties sign what they say themselves,
-// and were enrolled and not revoked when it was logged.
-func (a *auditor) signed(r ref) error {
+// and were enrolled and not revoked when it was logged. What belongs to a round or
+// to the making of a key may cross with its signer's revocation: then it is marked,
+// and nothing may follow from it.
+func (a *auditor) signed(r *ref) error {
 	if r.doc.Signer == fl.AggregatorID {
 		if err := r.doc.Verify(a.trust.Key); err != nil {
 			return a.lie(r.String(), "%v", err)
@@ -64,11 +66,22 @@ func (a *auditor) signed(r ref) error {
 	switch {
 	case m == nil:
 		return a.lie(r.String(), "its signer was not enrolled when it was logged")
-	case m.revokedAt < r.at:
+	case m.revokedAt < r.at && (r.doc.Kind == fl.JobSpec{}.Kind() || r.doc.Kind == fl.JobJoin{}.Kind() || r.doc.Kind == fl.JobCancel{}.Kind()):
 		return a.lie(r.String(), "its signer had been revoked by entry %d", m.revokedAt)
+	case m.revokedAt < r.at:
+		r.late = m.revokedAt
 	}
 	if err := r.doc.Verify(m.body.SigningKey); err != nil {
 		return a.lie(r.String(), "%v", err)
+	}
+	return nil
+}
+
+// counts checks that something may follow from a document: its signer was not
+// revoked before it.
+func (a *auditor) counts(r ref) error {
+	if r.late != 0 {
+		return a.lie(r.String(), "its signer had been revoked by entry %d, and it is used", r.late)
 	}
 	return nil
 }

@@ -78,6 +78,9 @@ func ofMembers[D any, P interface {
 		if err := r.doc.Read(P(&bodies[i])); err != nil {
 			return nil, nil, a.lie(r.String(), "%v", err)
 		}
+		if err := a.counts(r); err != nil {
+			return nil, nil, err
+		}
 		refs[i] = r
 	}
 	return bodies, refs, nil

@@ -24,8 +24,7 @@ func (a *auditor) checkPublished(ctx context.Context, r *roundLog, sums []*he.Su
 	m, plan, where := r.manifest.body, r.plan.body, r.manifest.String()
 	setup := ""
 	if plan.ProofLevel.Attested() {
-		doc, _ := a.adopted(r.plan.at)
-		setup = doc.body.Setup
+		setup = a.proofKeysOf(r).body.Setup
 	}
 	for _, f := range []struct {
 		what            string
@@ -148,6 +147,9 @@ func (a *auditor) share(ctx context.Context, r *roundLog, node fl.NodeID, shard 
 	doc, ok := r.shares[node]
 	if !ok || doc.at > r.manifest.at {
 		return threshold.DecryptionShare{}, a.lie(r.manifest.String(), "it names a decryption share of %s that the log does not hold before it", node)
+	}
+	if err := a.counts(doc.ref); err != nil {
+		return threshold.DecryptionShare{}, err
 	}
 	if shard >= len(doc.body.Shares) {
 		return threshold.DecryptionShare{}, a.lie(doc.String(), "it holds no share of shard %d", shard)

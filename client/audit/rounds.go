@@ -42,7 +42,7 @@ func (a *auditor) checkRound(ctx context.Context, r *roundLog) error {
 	row := RoundReport{Job: plan.Job, Round: plan.Round, Shards: plan.Shards, ProofLevel: plan.ProofLevel}
 	var k *proofKeys
 	if plan.ProofLevel.Attested() {
-		doc, _ := a.adopted(r.plan.at)
+		doc := a.proofKeysOf(r)
 		var err error
 		if k, err = a.keysOf(ctx, doc); err != nil {
 			return err
@@ -90,16 +90,11 @@ func (a *auditor) checkPlan(r *roundLog) error {
 	if len(before) > 0 {
 		base = before[len(before)-1].manifest.body.Model
 	}
-	var newest *epochLog
-	for _, e := range a.book.epochs {
-		if e.key != nil && e.key.at < r.plan.at {
-			newest = e
-		}
-	}
+	newest := a.epochFor(r)
 	var proofKeys fl.Digest
 	if spec.ProofLevel.Attested() {
-		doc, ok := a.adopted(r.plan.at)
-		if !ok {
+		doc := a.proofKeysOf(r)
+		if doc.id.IsZero() {
 			return a.lie(where, "its updates are to be attested and no proof keys had been adopted")
 		}
 		proofKeys = doc.id
@@ -130,6 +125,49 @@ func (a *auditor) checkPlan(r *roundLog) error {
 	}
 	a.checked("plans that follow from job, joins and the model before", 1, started)
 	return nil
+}
+
+// crossing is how long before a plan's opening something may have been signed
+// that the plan does not know of yet: the two crossed on the way into the log.
+const crossing = time.Minute
+
+// epochFor returns the epoch that a plan has to name: the newest that had a key,
+// or the one it names if everything newer came as it was made. It is nil when there
+// was none.
+func (a *auditor) epochFor(r *roundLog) *epochLog {
+	var newest *epochLog
+	for _, e := range slices.Backward(a.book.epochs) {
+		switch {
+		case e.key == nil || e.key.at > r.plan.at:
+		case newest == nil, e.key.id == r.plan.body.EpochKey:
+			newest = e
+			fallthrough
+		default:
+			if e.key.body.ClosedAt.Before(r.plan.body.OpenedAt.Add(-crossing)) {
+				return newest
+			}
+		}
+	}
+	return newest
+}
+
+// proofKeysOf returns the proof keys that a plan has to name, by the same rule,
+// or nothing.
+func (a *auditor) proofKeysOf(r *roundLog) filed[fl.ProofKeys] {
+	var newest filed[fl.ProofKeys]
+	for _, k := range slices.Backward(a.book.proofKeys) {
+		switch {
+		case k.at > r.plan.at:
+		case newest.id.IsZero(), k.id == r.plan.body.ProofKeys:
+			newest = k
+			fallthrough
+		default:
+			if k.body.AdoptedAt.Before(r.plan.body.OpenedAt.Add(-crossing)) {
+				return newest
+			}
+		}
+	}
+	return newest
 }
 
 // checkCohort checks the members of a cohort, their weights and their shards.
@@ -238,6 +276,9 @@ func (a *auditor) checkSeal(r *roundLog) error {
 		if !ok || d.at > r.seal.at || d.id != seal.Dealings[i] {
 			return a.lie(where, "it uses noise of %s, %s, that the log does not hold before it", dealer, seal.Dealings[i].Short())
 		}
+		if err := a.counts(d.ref); err != nil {
+			return err
+		}
 		for shard := range plan.Shards {
 			subject := threshold.NoiseSubject(threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard})
 			if err := threshold.VerifyDealing(epoch.epoch, subject, string(dealer), threshold.DealingFromBoxes(d.body.Boxes, shard)); err != nil {
@@ -251,6 +292,9 @@ func (a *auditor) checkSeal(r *roundLog) error {
 
 // checkHeader checks that an update is for its plan.
 func (a *auditor) checkHeader(r *roundLog, h filed[fl.UpdateHeader]) error {
+	if err := a.counts(h.ref); err != nil {
+		return err
+	}
 	p := r.plan.body
 	assigned, in := p.Assigned(h.body.Node)
 	switch {

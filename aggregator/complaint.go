@@ -454,7 +454,7 @@ func (a *Aggregator) convict(ctx context.Context, e epochState, v fl.Verdict) er
 // EpochView is an epoch for people to look at.
 type EpochView struct {
 	Number    uint64
-	Step      string // seal keys, commitments, reveals, dealings, acceptances, self-test, trial, closed, void
+	Step      string // closed, void, or the document that it waits for, in words
 	Members   []fl.NodeID
 	Threshold int
 	Waiting   []fl.NodeID // whose next document is awaited
@@ -491,8 +491,9 @@ func (e epochState) waitsFor() (step string, who []fl.NodeID) {
 		step string
 		docs map[fl.NodeID]fl.Envelope
 	}{
-		{"seal keys", e.SealKeys}, {"commitments", e.Commitments}, {"reveals", e.Reveals}, {"dealings", e.Dealings}, {"acceptances", e.acceptances},
-		{"self-test", e.noise[fl.StageTest]}, {"self-test", e.shares[fl.StageTest]}, {"trial", e.noise[fl.StageTrial]}, {"trial", e.shares[fl.StageTrial]},
+		{"seal key", e.SealKeys}, {"key commitment", e.Commitments}, {"key share", e.Reveals}, {"dealing", e.Dealings}, {"acceptance", e.acceptances},
+		{"noise for the self-test", e.noise[fl.StageTest]}, {"share of the self-test", e.shares[fl.StageTest]},
+		{"noise for the trial", e.noise[fl.StageTrial]}, {"share of the trial", e.shares[fl.StageTrial]},
 	} {
 		for _, m := range e.plan.Members {
 			if _, in := s.docs[m]; !in {
@@ -503,5 +504,5 @@ func (e epochState) waitsFor() (step string, who []fl.NodeID) {
 			return s.step, who
 		}
 	}
-	return "trial", nil
+	return "verdict", nil
 }

@@ -260,7 +260,7 @@ func (p *play) manifests() (out []fl.Digest) {
 func (b *bench) snapshot() string {
 	b.Helper()
 	b.must(b.a.Close())
-	to := filepath.Join(b.TempDir(), "template")
+	to := filepath.Join(b.dir, "template")
 	b.copyFolder(filepath.Join(b.dir, "aggregator"), to, nil)
 	return to
 }

@@ -111,6 +111,13 @@ func TestEpochDisputes(t *testing.T) {
 		d.Boxes[2].Check[1] ^= 1
 		p.refuses("a dealing off any polynomial", fl.CodeMalformed, d)
 	})
+	t.Run("an attestation that nobody asked for", func(t *testing.T) {
+		b := newBench(t, "alpha", "beta", "gamma")
+		p := b.parties["beta"]
+		reveal := p.keyReveal(b.until(2))
+		reveal.Attestation = p.put(make([]byte, 100))
+		p.refuses("an attestation in an epoch without", fl.CodeProof, reveal)
+	})
 	t.Run("a wrong share convicts its dealer", func(t *testing.T) {
 		// The victim has the committed key: it shows it, and anyone can judge.
 		b, e := disputedKey(t)
@@ -426,6 +433,28 @@ func TestWrongNoise(t *testing.T) {
 		t.Fatalf("the round is %s", r.phase)
 	}
 	b.withoutBeta(2)
+	// The evidence outlives the round: another process judges the same.
+	evidence := boxOf(b, dealings["beta"], "gamma")
+	b.clock.add(25 * time.Hour)
+	b.must(b.a.Pass(b.ctx))
+	if _, err := b.a.blobs.Get(b.ctx, boxOf(b, dealings["alpha"], "gamma")); err == nil {
+		t.Fatal("the round was not pruned")
+	}
+	if _, err := b.a.blobs.Get(b.ctx, evidence); err != nil {
+		t.Fatalf("the evidence: %v", err)
+	}
+	b.a.court.forget()
+	b.must(b.a.Pass(b.ctx))
+	if e := b.newestEpoch(); len(e.verdicts) != 1 {
+		t.Fatalf("verdicts %+v", e.verdicts)
+	}
+}
+
+// forget is what a restart does to the court.
+func (c *court) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.judged, c.waiting, c.results, c.announced = nil, nil, nil, nil
 }
 
 // TestRoundDisputes: a member that cannot take its noise share is missing, no

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
-	"credence/aggregator/blob"
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/he/threshold"
@@ -44,8 +44,13 @@ func (e epochState) complete(docs map[fl.NodeID]fl.Envelope) bool {
 
 func (a *Aggregator) epochs(ctx context.Context) ([]epochState, error) {
 	stored, err := a.store.Epochs(ctx)
-	if err != nil {
+	if err != nil || len(stored) == 0 {
 		return nil, err
+	}
+	a.epochCache.mu.Lock()
+	defer a.epochCache.mu.Unlock()
+	if held := a.epochCache.epochs; len(held) == len(stored) && a.epochCache.of == &stored[0] {
+		return held, nil
 	}
 	out := make([]epochState, len(stored))
 	for i, s := range stored {
@@ -63,7 +68,16 @@ func (a *Aggregator) epochs(ctx context.Context) ([]epochState, error) {
 			return nil, err
 		}
 	}
+	a.epochCache.epochs, a.epochCache.of = out, &stored[0]
 	return out, nil
+}
+
+// epochCache keeps the epochs as decoded from a slice of the store's, which is
+// the same one as long as nothing was added. They are not changed.
+type epochCache struct {
+	mu     sync.Mutex
+	of     *store.Epoch
+	epochs []epochState
 }
 
 // readOthers sorts the documents of the later steps.
@@ -73,6 +87,10 @@ func (e *epochState) readOthers() error {
 	e.shares = map[fl.Stage]map[fl.NodeID]fl.Envelope{fl.StageTest: {}, fl.StageTrial: {}}
 	for _, doc := range e.Others {
 		var err error
+		switch kind := doc.Kind; {
+		case e.key != nil && (kind == fl.KeyAcceptance{}.Kind() || kind == fl.TestNoise{}.Kind() || kind == fl.TestShare{}.Kind()):
+			continue // the key is made; nobody asks for these any more
+		}
 		switch doc.Kind {
 		case fl.KeyAcceptance{}.Kind():
 			e.acceptances[doc.Signer] = doc
@@ -165,8 +183,20 @@ func (a *Aggregator) OpenEpoch(ctx context.Context, members []fl.NodeID) (uint64
 	if err != nil {
 		return 0, err
 	}
+	var proofKeys fl.Digest
+	if a.genesis.ProofFloor.Attested() {
+		envelope, err := a.store.ProofKeys(ctx)
+		if errors.Is(err, store.ErrNotFound) {
+			return 0, errors.New("the members have to attest their key shares, and there are no proof keys yet: import those of a ceremony (federation proofs import)")
+		}
+		if err != nil {
+			return 0, err
+		}
+		proofKeys = envelope.Digest()
+	}
 	plan := fl.EpochPlan{
-		Genesis: a.genesisID, Epoch: uint64(len(all)) + 1, Suite: a.genesis.Suite,
+		ProofKeys: proofKeys,
+		Genesis:   a.genesisID, Epoch: uint64(len(all)) + 1, Suite: a.genesis.Suite,
 		Members: members, Threshold: a.genesis.Committee.Threshold, OpenedAt: a.now(),
 	}
 	envelope, err := a.sign(plan)
@@ -270,10 +300,8 @@ func (a *Aggregator) acceptKeyReveal(ctx context.Context, from fl.Enrolment, doc
 	if err := threshold.VerifyReveal(te, string(d.Node), commitment.Commitment, raw); err != nil {
 		return time.Time{}, fl.Refuse(fl.CodeMalformed, d.Node, "key share: %s", err)
 	}
-	if !d.Attestation.IsZero() {
-		if err := a.needAttestation(ctx, d.Node, d.Attestation); err != nil {
-			return time.Time{}, err
-		}
+	if err := a.verifyKeyShare(ctx, e, te, d, raw); err != nil {
+		return time.Time{}, err
 	}
 	return a.addEpochDocument(ctx, e, doc)
 }
@@ -294,24 +322,6 @@ func (a *Aggregator) acceptKeyDealing(ctx context.Context, from fl.Enrolment, do
 		return time.Time{}, err
 	}
 	return a.addEpochDocument(ctx, e, doc)
-}
-
-// maxAttestation bounds the proof of a key share, in bytes.
-const maxAttestation = 64 << 10
-
-// needAttestation checks that the blob of an attestation is here. What it
-// proves is checked by those who know the circuit.
-func (a *Aggregator) needAttestation(ctx context.Context, node fl.NodeID, digest fl.Digest) error {
-	size, err := a.blobs.Size(ctx, digest)
-	switch {
-	case errors.Is(err, blob.ErrNotFound):
-		return fl.Refuse(fl.CodeNotReady, node, "attestation %s is not uploaded yet", digest.Short())
-	case err != nil:
-		return err
-	case size > maxAttestation:
-		return fl.Refuse(fl.CodeTooLarge, node, "attestation %s has %d bytes: at most %d", digest.Short(), size, maxAttestation)
-	}
-	return nil
 }
 
 // boxBytes is the size of one sealed share.

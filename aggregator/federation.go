@@ -107,9 +107,10 @@ type Aggregator struct {
 	checks     chan struct{} // holds one entry for each update that is being read and checked
 	log        *slog.Logger
 
-	live   liveness
-	pruned pruner
-	court  court
+	live       liveness
+	pruned     pruner
+	court      court
+	epochCache epochCache
 
 	proofMu sync.Mutex
 	proofs  map[fl.Digest]*proofKeys // loaded, by document

@@ -9,6 +9,7 @@ import (
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/he"
+	"credence/he/threshold"
 	"credence/zk"
 	"credence/zk/circuit/rlwe"
 )
@@ -325,4 +326,39 @@ func (a *Aggregator) setupOf(ctx context.Context, plan fl.Plan) (string, error) 
 		return "", err
 	}
 	return k.doc.Setup, nil
+}
+
+// verifyKeyShare checks a member's attestation that its key share has a short
+// secret and a short error, where the epoch asks for one.
+func (a *Aggregator) verifyKeyShare(ctx context.Context, e epochState, te *threshold.Epoch, d fl.KeyReveal, reveal []byte) error {
+	if e.plan.ProofKeys.IsZero() != d.Attestation.IsZero() {
+		return fl.Refuse(fl.CodeProof, d.Node, "key share: the epoch and the reveal disagree on whether there is an attestation")
+	}
+	if d.Attestation.IsZero() {
+		return nil
+	}
+	k, err := a.proofKeysFor(ctx, e.plan.ProofKeys)
+	if err != nil {
+		return err
+	}
+	raw, err := a.takeBlob(ctx, d.Node, "attestation", d.Attestation, zk.KeyShareProofBytes(k.keyShare.Shape()))
+	if err != nil {
+		return err
+	}
+	att, err := zk.ParseKeyShareProof(k.keyShare.Shape(), raw)
+	if err != nil {
+		return fl.Refuse(fl.CodeProof, d.Node, "key share: %s", err)
+	}
+	share, err := threshold.MemberKey(te, string(d.Node), reveal)
+	if err != nil {
+		return fl.Refuse(fl.CodeMalformed, d.Node, "key share: %s", err)
+	}
+	common, err := k.keyShare.NewCommonKey(a.suite, te.CRSSeed())
+	if err != nil {
+		return err
+	}
+	if err := k.keyShare.VerifyKeyShare(zk.MemberScopeOf(e.plan, common, d.Node), common, share.P(), att); err != nil {
+		return fl.Refuse(fl.CodeProof, d.Node, "key share: %s", err)
+	}
+	return nil
 }

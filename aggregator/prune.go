@@ -132,6 +132,16 @@ func (a *Aggregator) namedElsewhere(ctx context.Context, kept []store.Round) (ma
 			if err := addBlobs(doc, named); err != nil {
 				return nil, err
 			}
+			if doc.Kind != (fl.Complaint{}).Kind() {
+				continue
+			}
+			boxes, err := a.disputedBoxes(ctx, doc) // evidence: anybody may judge again
+			if err != nil {
+				return nil, err
+			}
+			for _, b := range boxes {
+				named[b] = true
+			}
 		}
 		if e.Key != nil {
 			if err := addBlobs(*e.Key, named); err != nil {

@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -138,7 +139,9 @@ func (a *Aggregator) nextInEpoch(ctx context.Context, e epochState, node fl.Node
 			if standing {
 				return nil, nil
 			}
-			task.Documents = append(e.encoded(e.noise[stage]), answers...)
+			// A share that it took with an answer it takes again for a trial.
+			keys, _ := e.answersFor(node, fl.StageKey, fl.Digest{})
+			task.Documents = slices.Concat(e.encoded(e.noise[stage]), answers, keys)
 			return task, nil
 		}
 		if !e.complete(e.shares[stage]) {
@@ -221,11 +224,18 @@ func (a *Aggregator) roundTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 }
 
 func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.Round, state round.State) ([]*flpb.Task, error) {
+	members, err := a.epochPlan(ctx, state.Plan().Epoch)
+	if err != nil {
+		return nil, err
+	}
+	update, noise, share := wanted(state, members, node)
+	if !update && !noise && !share {
+		return nil, nil // as at most calls: the epoch's documents are not needed
+	}
 	epoch, err := a.epoch(ctx, state.Plan().Epoch)
 	if err != nil {
 		return nil, err
 	}
-	update, noise, share := wanted(state, epoch.plan, node)
 	noise = noise && !epoch.convicted(node)
 	answers, standing := epoch.answersFor(node, fl.StageRound, r.Plan.Digest())
 	share = share && !standing // it has no share while its complaint stands

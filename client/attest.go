@@ -10,38 +10,49 @@ import (
 
 	"credence/fl"
 	"credence/he"
+	"credence/he/threshold"
 	"credence/zk"
 	"credence/zk/circuit/rlwe"
 )
 
 const proofFolder = "zk"
 
-// proofKeys are the federation's proof keys for updates, ready to prove and to
-// verify with, and the collective key of one epoch prepared for them.
+// proofKeys are the federation's proof keys, ready to prove and to verify
+// with, and the collective key of one epoch prepared for them.
 type proofKeys struct {
-	id     fl.Digest
-	setup  string
-	update *zk.Keys
-	keyID  fl.Digest // of the epoch key
-	epoch  *zk.EpochKey
+	id       fl.Digest
+	setup    string
+	update   *zk.Keys
+	keyShare *zk.Keys
+	keyID    fl.Digest // of the epoch key
+	epoch    *zk.EpochKey
 }
 
 // proofs returns the proof keys that a plan names, fetching what is missing.
 // The plan's document is the federation's choice: signed, and in the log.
 func (n *Node) proofs(ctx context.Context, plan fl.Plan, k *epochKey) (*proofKeys, error) {
-	if n.proof == nil || n.proof.id != plan.ProofKeys {
-		p, err := n.loadProofs(ctx, plan.ProofKeys)
+	p, err := n.proofsAt(ctx, plan.ProofKeys)
+	if err != nil {
+		return nil, err
+	}
+	if p.keyID != k.id {
+		epoch, err := p.update.NewEpochKey(k.public)
+		if err != nil {
+			return nil, err
+		}
+		p.epoch, p.keyID = epoch, k.id
+	}
+	return p, nil
+}
+
+// proofsAt returns the proof keys of a document; they are loaded once.
+func (n *Node) proofsAt(ctx context.Context, id fl.Digest) (*proofKeys, error) {
+	if n.proof == nil || n.proof.id != id {
+		p, err := n.loadProofs(ctx, id)
 		if err != nil {
 			return nil, fmt.Errorf("the federation's proof keys: %w", err)
 		}
 		n.proof = p
-	}
-	if n.proof.keyID != k.id {
-		epoch, err := n.proof.update.NewEpochKey(k.public)
-		if err != nil {
-			return nil, err
-		}
-		n.proof.epoch, n.proof.keyID = epoch, k.id
 	}
 	return n.proof, nil
 }
@@ -61,30 +72,101 @@ func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error)
 	if err := n.remote.RequireLogged(ctx, envelope); err != nil {
 		return nil, err
 	}
-	shape, err := rlwe.UpdateShape(n.suite)
-	if err != nil {
-		return nil, err
-	}
-	named, ok := doc.Circuit(shape.Name)
-	if !ok {
-		return nil, fmt.Errorf("they hold none for %s", shape.Name)
-	}
 	folder, err := zk.OpenStore(filepath.Join(n.home.Dir, proofFolder, id.Short()))
 	if err != nil {
 		return nil, err
 	}
 	fetch := func(digest fl.Digest) ([]byte, error) { return n.remote.Fetch(ctx, digest, id) }
-	if err := folder.Import(named, zk.Origin(doc.Setup), fetch); err != nil {
+	load := func(makeShape func(*he.Suite) (*rlwe.Shape, error)) (*zk.Keys, error) {
+		shape, err := makeShape(n.suite)
+		if err != nil {
+			return nil, err
+		}
+		named, ok := doc.Circuit(shape.Name)
+		if !ok {
+			return nil, fmt.Errorf("they hold none for %s", shape.Name)
+		}
+		if err := folder.Import(named, zk.Origin(doc.Setup), fetch); err != nil {
+			return nil, err
+		}
+		return folder.Load(shape, named.Manifest, nil)
+	}
+	p := &proofKeys{id: id, setup: doc.Setup}
+	if p.update, err = load(rlwe.UpdateShape); err != nil {
 		return nil, err
 	}
-	keys, err := folder.Load(shape, named.Manifest, nil)
-	if err != nil {
+	if p.keyShare, err = load(rlwe.KeyShareShape); err != nil {
 		return nil, err
 	}
 	if doc.Setup == fl.SetupLocal {
 		n.log.Warn("the proof keys come from a local set-up: whoever made them can forge proofs; for demonstrations only")
 	}
-	return &proofKeys{id: id, setup: doc.Setup, update: keys}, nil
+	return p, nil
+}
+
+// attester proves this member's key share in an epoch; nil where the epoch
+// asks for no attestations.
+func (n *Node) attester(ctx context.Context, plan fl.EpochPlan, epoch *threshold.Epoch) (threshold.Attester, error) {
+	if plan.ProofKeys.IsZero() {
+		return nil, nil
+	}
+	keys, common, err := n.keyShareKeys(ctx, plan, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return func(secret, noise *he.Poly) ([]byte, error) {
+		att, err := keys.ProveKeyShare(zk.MemberScopeOf(plan, common, n.home.Node), common, secret, noise)
+		if err != nil {
+			return nil, err
+		}
+		return att.Bytes(), nil
+	}, nil
+}
+
+func (n *Node) keyShareKeys(ctx context.Context, plan fl.EpochPlan, epoch *threshold.Epoch) (*zk.Keys, *zk.CommonKey, error) {
+	p, err := n.proofsAt(ctx, plan.ProofKeys)
+	if err != nil {
+		return nil, nil, err
+	}
+	common, err := p.keyShare.NewCommonKey(n.suite, epoch.CRSSeed())
+	return p.keyShare, common, err
+}
+
+// verifyKeyShares checks every member's attestation of its key share, so that
+// the collective key has a short secret whoever the members are.
+func (n *Node) verifyKeyShares(ctx context.Context, plan fl.EpochPlan, epoch *threshold.Epoch, docs map[fl.NodeID]fl.Envelope, reveals map[string][]byte) error {
+	if plan.ProofKeys.IsZero() {
+		return nil // verifyEpochPlan has refused this where the genesis asks for more
+	}
+	keys, common, err := n.keyShareKeys(ctx, plan, epoch)
+	if err != nil {
+		return err
+	}
+	for _, m := range plan.Members {
+		var r fl.KeyReveal
+		if err := docs[m].Read(&r); err != nil {
+			return err
+		}
+		if r.Attestation.IsZero() {
+			return fmt.Errorf("the key share of %s is not attested", m)
+		}
+		raw, err := n.remote.Fetch(ctx, r.Attestation, docs[m].Digest())
+		if err != nil {
+			return err
+		}
+		att, err := zk.ParseKeyShareProof(keys.Shape(), raw)
+		if err != nil {
+			return fmt.Errorf("the key share of %s: %w", m, err)
+		}
+		share, err := threshold.MemberKey(epoch, string(m), reveals[string(m)])
+		if err != nil {
+			return err
+		}
+		if err := keys.VerifyKeyShare(zk.MemberScopeOf(plan, common, m), common, share.P(), att); err != nil {
+			return fmt.Errorf("the key share of %s: %w", m, err)
+		}
+	}
+	return nil
 }
 
 // attest proves that an update's ciphertexts are well-formed encryptions of

@@ -68,7 +68,11 @@ func (n *Node) commit(ctx context.Context, planEnvelope fl.Envelope, plan fl.Epo
 	if err != nil {
 		return err
 	}
-	commitment, err := n.holder.Commit(epoch)
+	attest, err := n.attester(ctx, plan, epoch)
+	if err != nil {
+		return err
+	}
+	commitment, err := n.holder.CommitAttested(epoch, attest)
 	if err != nil {
 		return err
 	}
@@ -96,7 +100,17 @@ func (n *Node) reveal(ctx context.Context, planID fl.Digest, plan fl.EpochPlan, 
 	if err != nil {
 		return err
 	}
-	return n.send(ctx, fl.KeyReveal{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node, Reveal: digest})
+	doc := fl.KeyReveal{Genesis: plan.Genesis, EpochPlan: planID, Node: n.home.Node, Reveal: digest}
+	attestation, err := n.holder.Attestation(plan.Epoch)
+	if err != nil {
+		return err
+	}
+	if len(attestation) > 0 {
+		if doc.Attestation, err = n.remote.Upload(ctx, attestation); err != nil {
+			return err
+		}
+	}
+	return n.send(ctx, doc)
 }
 
 func (n *Node) dealKey(ctx context.Context, planID fl.Digest, plan fl.EpochPlan) error {

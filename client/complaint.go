@@ -9,11 +9,11 @@ import (
 	"credence/he/threshold"
 )
 
-// charge turns a complaint of the key holder into charges, and reports whether
-// the error was one.
+// charge turns a complaint of the key holder about the dealings of c's stage
+// into charges, and reports whether the error was one.
 func charge(c *fl.Complaint, err error, shard int, dealings map[string]fl.Digest) bool {
 	var complaint *threshold.ComplaintError
-	if !errors.As(err, &complaint) {
+	if !errors.As(err, &complaint) || (complaint.Subject == threshold.KeySubject()) != (c.Stage == fl.StageKey) {
 		return false
 	}
 	for _, x := range complaint.Charges {

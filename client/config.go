@@ -63,7 +63,7 @@ type Consent struct {
 // LoadConfig reads node.yaml in dir. Unknown keys are errors with their line.
 func LoadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, configFile)
-	raw, err := os.ReadFile(path) //nolint:gosec // the node's own folder
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the node's configuration: %w; join a federation first: credence node join", err)
 	}

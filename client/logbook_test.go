@@ -78,7 +78,7 @@ func TestFork(t *testing.T) {
 			r, d := s.party("alpha", honest)
 			s.must(r.RequireLogged(t.Context(), one[0]))
 			d.history = newHistory(append(append([]fl.Envelope{}, one[:4]...), other[4:change.after]...)...)
-			fork := wantFork(t, r.RequireLogged(t.Context(), d.docs[fl.Digest(other[4].Digest())]))
+			fork := wantFork(t, r.RequireLogged(t.Context(), d.docs[other[4].Digest()]))
 			held, shown := honest.rootText(t), d.history.rootText(t)
 			for _, part := range []string{held, shown, fmt.Sprint(change.before), fmt.Sprint(change.after), evidenceFile, "FORKED"} {
 				if !strings.Contains(fork.Error(), part) {
@@ -98,11 +98,11 @@ func TestFork(t *testing.T) {
 			}
 			// And nothing goes on, whatever is shown from now on.
 			d.history = honest
-			wantFork(t, r.RequireLogged(t.Context(), one[0]))
-			wantFork(t, s.connect(r.home, d).RequireLogged(t.Context(), one[1]))
-			wantFork(t, s.connect(r.home, d).Forked())
+			_ = wantFork(t, r.RequireLogged(t.Context(), one[0]))
+			_ = wantFork(t, s.connect(r.home, d).RequireLogged(t.Context(), one[1]))
+			_ = wantFork(t, s.connect(r.home, d).Forked())
 			_, err = s.connect(r.home, d).Witness(t.Context(), time.Now)
-			wantFork(t, err)
+			_ = wantFork(t, err)
 			after, err := os.ReadFile(filepath.Join(r.home.Dir, evidenceFile))
 			s.must(err)
 			if !bytes.Equal(raw, after) {
@@ -225,8 +225,8 @@ func TestTwoPlans(t *testing.T) {
 	_, note, err := alpha.logbook.held(checkpointFile)
 	s.must(err)
 	_, err = beta.CompareCheckpoint(t.Context(), note)
-	wantFork(t, err)
-	wantFork(t, beta.RequireLogged(t.Context(), common[0]))
+	_ = wantFork(t, err)
+	_ = wantFork(t, beta.RequireLogged(t.Context(), common[0]))
 
 	// By a witness that was shown the left log: the aggregator shows what it
 	// cosigned to one who was shown the right log.
@@ -238,12 +238,12 @@ func TestTwoPlans(t *testing.T) {
 	d.cosigned = at.cosigned
 	d.add(s.filler("more", 3)...)
 	_, err = gamma.Checkpoint(t.Context())
-	wantFork(t, err)
+	_ = wantFork(t, err)
 
 	// And no witness puts its name to both.
 	at.history = right
 	_, err = witness.Witness(t.Context(), time.Now)
-	wantFork(t, err)
+	_ = wantFork(t, err)
 }
 
 func TestCompareHonest(t *testing.T) {
@@ -268,7 +268,7 @@ func TestCompareHonest(t *testing.T) {
 	s.must(err)
 	gamma, _ := s.party("gamma", d.history.upTo(12))
 	_, err = gamma.CompareCheckpoint(t.Context(), own.Note)
-	wantFork(t, err)
+	_ = wantFork(t, err)
 }
 
 func TestWitnessNeverSignsTwoLogs(t *testing.T) {
@@ -304,7 +304,7 @@ func TestWitnessNeverSignsTwoLogs(t *testing.T) {
 	d.cosigned = nil
 	d.history = newHistory(append(one[:6:6], other[6:]...)...)
 	_, err = s.connect(r.home, d).Witness(t.Context(), time.Now)
-	wantFork(t, err)
+	_ = wantFork(t, err)
 	if len(sent) != 3 {
 		t.Errorf("%d notes sent", len(sent))
 	}

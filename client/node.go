@@ -75,6 +75,8 @@ type Status struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	Rounds      int       `json:"rounds"` // updates accepted since the start
 	LastRound   string    `json:"last_round,omitempty"`
+	Proofs      int       `json:"proofs,omitempty"`        // shards attested since the start
+	ProofTime   float64   `json:"proof_seconds,omitempty"` // spent on them, by the clock
 	Certificate time.Time `json:"certificate_until"`
 }
 
@@ -197,13 +199,13 @@ func (n *Node) Run(ctx context.Context) error {
 		tasks, newTag, err := n.ask(ctx, tag)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // asked to stop: nothing that failed on the way matters
 		case terminal(err):
 			return n.fail(err)
 		case err != nil:
 			n.complain(err, attempt)
 			if err := pause(ctx, backoff(attempt)); err != nil {
-				return nil
+				return nil //nolint:nilerr // asked to stop
 			}
 			attempt++
 			tag = nil
@@ -217,7 +219,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if next := n.doAll(ctx, tasks, retries); !next.IsZero() && next.Before(n.now().Add(n.opts.Wait)) {
 			tag = nil // the same tasks again
 			if err := pause(ctx, max(next.Sub(n.now()), 50*time.Millisecond)); err != nil {
-				return nil
+				return nil //nolint:nilerr // asked to stop
 			}
 		}
 	}

@@ -344,7 +344,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // readFile reads a file of the party's folder; a missing one is nil.
 func readFile(path string) ([]byte, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // the party's own folder
+	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

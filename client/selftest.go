@@ -41,6 +41,9 @@ func (n *Node) acceptKey(ctx context.Context, planID fl.Digest, plan fl.EpochPla
 			return err
 		}
 	}
+	if err := n.verifyKeyShares(ctx, plan, epoch, docs, reveals); err != nil {
+		return fmt.Errorf("epoch %d: %w", plan.Epoch, err)
+	}
 	dealings, err := n.fromMembers(ctx, plan, task.GetDealings(), func() fl.Document { return new(fl.KeyDealing) }, nil)
 	if err != nil {
 		return err

@@ -234,7 +234,9 @@ func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []
 	if err != nil {
 		return nil, err
 	}
-	n.log.Info("update attested", "job", plan.Job, "round", plan.Round, "shards", len(shards), "setup", p.setup, "prove", n.now().Sub(started).Round(time.Millisecond))
+	took := n.now().Sub(started)
+	n.note(func(s *Status) { s.Proofs += len(shards); s.ProofTime += took.Seconds() })
+	n.log.Info("update attested", "job", plan.Job, "round", plan.Round, "shards", len(shards), "setup", p.setup, "prove", took.Round(time.Millisecond))
 	header.Attestation = fl.DigestBytes(attestation)
 	return append(blobs, attestation), nil
 }

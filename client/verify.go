@@ -52,6 +52,7 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 	logged := []fl.Envelope{envelope, planEnvelope}
 	sealKeys := map[fl.NodeID]fl.Envelope{}
 	commitments, reveals := map[string][32]byte{}, map[string][]byte{}
+	revealDocs := map[fl.NodeID]fl.Envelope{}
 	for i, m := range members {
 		var c fl.KeyCommitment
 		var r fl.KeyReveal
@@ -72,7 +73,7 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 			return nil, fmt.Errorf("a key document of %s is for another epoch or member", m)
 		}
 		logged = append(logged, signed[:]...)
-		sealKeys[m], commitments[string(m)] = signed[0], c.Commitment
+		sealKeys[m], commitments[string(m)], revealDocs[m] = signed[0], c.Commitment, signed[2]
 		if reveals[string(m)], err = n.remote.Fetch(ctx, r.Reveal, k.doc.Reveals[i]); err != nil {
 			return nil, err
 		}
@@ -86,6 +87,9 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 	}
 	if got := fl.DigestBytes(k.public.Bytes()); got != k.doc.PublicKey {
 		return nil, fmt.Errorf("epoch %d: the aggregator's collective key is not the sum of the members' key shares", k.plan.Epoch)
+	}
+	if err := n.verifyKeyShares(ctx, k.plan, k.epoch, revealDocs, reveals); err != nil {
+		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
 	}
 	rest, err := n.verifyMaking(ctx, k)
 	if err != nil {
@@ -109,6 +113,8 @@ func (n *Node) verifyEpochPlan(envelope fl.Envelope, plan *fl.EpochPlan) error {
 		return errors.New("the epoch plan is for another federation")
 	case plan.Suite != g.Suite:
 		return fmt.Errorf("the epoch plan is for suite %s and the genesis says %s", plan.Suite, g.Suite)
+	case plan.ProofKeys.IsZero() == g.ProofFloor.Attested():
+		return fmt.Errorf("the epoch plan's proof keys do not go with the genesis' proof level %s", g.ProofFloor)
 	case len(plan.Members) != g.Committee.Members || plan.Threshold != g.Committee.Threshold:
 		return fmt.Errorf("the epoch plan has a committee of %d of %d and the genesis says %d of %d", plan.Threshold, len(plan.Members), g.Committee.Threshold, g.Committee.Members)
 	}

@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -357,7 +358,7 @@ func parseNumber(cell string) (float64, error) {
 	// of them survives the check above.
 	v, err := strconv.ParseFloat(cell, 64)
 	if err != nil {
-		if ne, ok := err.(*strconv.NumError); ok && ne.Err == strconv.ErrRange {
+		if errors.Is(err, strconv.ErrRange) {
 			return 0, fmt.Errorf("the cell is beyond the range of single precision")
 		}
 		return 0, fmt.Errorf("the cell is not a decimal number")

@@ -10,11 +10,14 @@ import (
 // collective key. The common reference polynomial is derived from the digest
 // of this document.
 type EpochPlan struct {
-	Genesis   Digest    `json:"genesis"`
-	Epoch     uint64    `json:"epoch"`   // from 1
-	Suite     string    `json:"suite"`   // as in the genesis
-	Members   []NodeID  `json:"members"` // in the order of their evaluation points 1..n
-	Threshold int       `json:"threshold"`
+	Genesis   Digest   `json:"genesis"`
+	Epoch     uint64   `json:"epoch"`   // from 1
+	Suite     string   `json:"suite"`   // as in the genesis
+	Members   []NodeID `json:"members"` // in the order of their evaluation points 1..n
+	Threshold int      `json:"threshold"`
+	// ProofKeys names the proof keys for the members' key-share attestations; it
+	// is left out where the federation's floor is proof level none.
+	ProofKeys Digest    `json:"proof_keys,omitzero"`
 	OpenedAt  time.Time `json:"opened_at"`
 }
 

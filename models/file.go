@@ -120,7 +120,7 @@ func (m *Model) assemble(count int, tensor func(name string) (shape []uint64, da
 		}
 		same := len(shape) == len(want.Shape)
 		for i := 0; same && i < len(shape); i++ {
-			same = shape[i] == uint64(want.Shape[i]) //nolint:gosec // a shape is positive
+			same = shape[i] == uint64(want.Shape[i])
 		}
 		if !same || len(data) != 4*want.Length {
 			return nil, fmt.Errorf("models: tensor %s has shape %v and %d bytes: want %v and %d", want.Name, shape, len(data), want.Shape, 4*want.Length)

@@ -49,7 +49,7 @@ type message []byte
 
 func (b message) varint(field protowire.Number, v int) message {
 	b = protowire.AppendTag(b, field, protowire.VarintType)
-	return protowire.AppendVarint(b, uint64(int64(v))) //nolint:gosec // protobuf's int64
+	return protowire.AppendVarint(b, uint64(int64(v)))
 }
 
 func (b message) text(field protowire.Number, s string) message {
@@ -65,7 +65,7 @@ func (b message) sub(field protowire.Number, m message) message {
 func (b message) ints(field protowire.Number, values ...int) message {
 	var packed []byte
 	for _, v := range values {
-		packed = protowire.AppendVarint(packed, uint64(int64(v))) //nolint:gosec // protobuf's int64
+		packed = protowire.AppendVarint(packed, uint64(int64(v)))
 	}
 	return b.sub(field, packed)
 }
@@ -173,7 +173,7 @@ func (m *Model) encodeONNX(params []float32, metadata map[string]string) ([]byte
 	case CNN:
 		var raw []byte
 		for _, v := range []int{-1, m.spec.Image.Channels, m.spec.Image.Height, m.spec.Image.Width} {
-			raw = binary.LittleEndian.AppendUint64(raw, uint64(int64(v))) //nolint:gosec // two's complement
+			raw = binary.LittleEndian.AppendUint64(raw, uint64(int64(v)))
 		}
 		body = body.sub(graphInitializer, onnxTensor(onnxImage, elemInt64, []int{4}, raw))
 	case Logistic:

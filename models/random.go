@@ -41,7 +41,7 @@ func (s stream) symmetric() float64 {
 // shuffle permutes order (Fisher and Yates).
 func (s stream) shuffle(order []int) {
 	for i := len(order) - 1; i > 0; i-- {
-		j := int(s.below(uint64(i) + 1)) //nolint:gosec // below(i+1) is at most i
+		j := int(s.below(uint64(i) + 1))
 		order[i], order[j] = order[j], order[i]
 	}
 }

@@ -24,7 +24,7 @@ func (m *Model) WriteSafetensors(w io.Writer, params []float32, metadata map[str
 	for _, t := range m.tensors {
 		shape := make([]uint64, len(t.Shape))
 		for i, d := range t.Shape {
-			shape[i] = uint64(d) //nolint:gosec // a shape is positive
+			shape[i] = uint64(d)
 		}
 		file.Tensors = append(file.Tensors, safetensors.Tensor{Name: t.Name, DType: safetensors.F32, Shape: shape, Data: tensorBytes(params, t)})
 	}

@@ -52,6 +52,9 @@ func ParseAttestation(s *rlwe.Shape, b []byte) (*Attestation, error) {
 	return a, nil
 }
 
+// KeyShareProofBytes is the length of an encoded key-share attestation.
+func KeyShareProofBytes(s *rlwe.Shape) int { return len(keyShareMagic) + proofBytes(s) }
+
 // Bytes encodes the attestation.
 func (a *KeyShareProof) Bytes() []byte { return a.proof.append([]byte(keyShareMagic)) }
 

@@ -23,3 +23,9 @@ func ScopeOf(plan fl.Plan, planID, epochKey fl.Digest, client fl.NodeID) (*Scope
 		Client: client, Shards: assigned.Shards, Bound: bound,
 	}, nil
 }
+
+// MemberScopeOf returns the scope of a member's key-share attestation in an
+// epoch.
+func MemberScopeOf(plan fl.EpochPlan, common *CommonKey, member fl.NodeID) *MemberScope {
+	return &MemberScope{Genesis: plan.Genesis, Epoch: plan.Epoch, Member: member, CRS: common.Digest()}
+}

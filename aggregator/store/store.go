@@ -24,8 +24,8 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("another document holds this place")
-	ErrStale    = errors.New("the state has moved on")         // optimistic lock lost: read again
-	ErrToken    = errors.New("token unknown, used or expired") //nolint:gosec // not a credential
+	ErrStale    = errors.New("the state has moved on") // optimistic lock lost: read again
+	ErrToken    = errors.New("token unknown, used or expired")
 	ErrFunds    = errors.New("not enough credits")
 	ErrFull     = errors.New("no space left")
 )
@@ -185,7 +185,9 @@ type Store interface {
 	// anything else is ErrStale.
 	AddEpochDocument(ctx context.Context, epoch uint64, doc fl.Envelope) error
 	CloseEpoch(ctx context.Context, epoch uint64, key fl.Envelope) error
-	Epochs(ctx context.Context) ([]Epoch, error) // by number
+	// Epochs returns all epochs by number. The caller does not change them: as
+	// long as nothing was added, calls return the same slice.
+	Epochs(ctx context.Context) ([]Epoch, error)
 
 	// SubmitJob stores a job and enters its escrow, in one transaction.
 	SubmitJob(ctx context.Context, spec fl.Envelope, escrow credit.Transaction, at time.Time) error

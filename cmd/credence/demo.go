@@ -21,6 +21,7 @@ type demoOptions struct {
 	keep   bool
 	suite  string
 	proof  string
+	keys   string // folder of sealed proof keys
 	seed   uint64
 	listen string
 }
@@ -51,6 +52,7 @@ folder again.`,
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
 	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none or bounded")
+	f.StringVar(&o.keys, "proof-keys", "", "folder of proof keys that a ceremony sealed (default: a local set-up)")
 	f.Uint64Var(&o.seed, "seed", 2, "seed of the division of the data")
 	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that is taken, any free port)")
 	return cmd

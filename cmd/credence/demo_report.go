@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"credence/fl"
 	"credence/fl/credit"
 )
 
@@ -34,6 +35,12 @@ func (d *demo) print(r demoReport) {
 		line(s.Name+" alone", s)
 	}
 
+	if r.Proofs > 0 {
+		heading("Proofs")
+		a.printf("  %d made, %.1f s each while the four shared this machine; each was checked by\n", r.Proofs, r.ProofTime/float64(r.Proofs))
+		a.printf("  the aggregator on receipt and by every member before it helped to open a sum\n")
+	}
+
 	heading("Credits")
 	a.printBalances("  ", r.Balances)
 
@@ -46,15 +53,31 @@ func (d *demo) print(r demoReport) {
   least %d updates were opened, by at least %d of the 4 members; the aggregator
   saw ciphertexts and sums. Every message was signed and sent over mutual TLS.
 
-  Proof level %s: that an update comes from real training, and that the sum is
-  the sum, rests on the parties' honesty. Epsilon %s: no noise was added
-  for differential privacy, so the model may tell something about its data.
+%s
+  Epsilon %s: no noise was added for differential privacy, so the model may
+  tell something about its data.
   Any %d members who conspire with the aggregator could open single updates. Here
   all parties share one process and one disk; in earnest each runs on its own.
-`, demoMinCohort, demoThreshold, r.ProofLevel, r.Epsilon, demoThreshold)
+`, demoMinCohort, demoThreshold, provenAt(r.ProofLevel, d.setup), r.Epsilon, demoThreshold)
 
 	heading("What to try next")
 	d.printNext()
+}
+
+// provenAt says in words what a proof level proves, and what it does not.
+func provenAt(level fl.ProofLevel, setup string) string {
+	if !level.Attested() {
+		return `  Proof level none: that an update is well-formed and comes from real training,
+  and that the sum is the sum, rests on the parties' honesty.`
+	}
+	keys := "The proof keys come from a ceremony, of which one honest\n  contributor is enough."
+	if setup != fl.SetupCeremony {
+		keys = "The proof keys come from a local set-up, whose maker can forge proofs."
+	}
+	return `  Proof level bounded: every update was proven to be a well-formed encryption of
+  values within their bounds, and each member checked the proofs and the sum
+  before it helped to open it. That an update comes from real training is not
+  proven. ` + keys
 }
 
 // printNext prints commands that work on the demonstration's folder.

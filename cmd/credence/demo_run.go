@@ -39,6 +39,7 @@ type demo struct {
 	set      *datasets.Dataset
 	parts    [][]int // training rows of each hospital
 	job      client.JobOptions
+	setup    string // of the proof keys
 	finished bool
 }
 
@@ -209,10 +210,25 @@ func (d *demo) proofKeys(ctx context.Context) error {
 	if !fl.ProofLevel(d.opts.proof).Attested() {
 		return nil
 	}
+	if d.opts.keys != "" {
+		if err := d.fed.Aggregator().ImportProofs(ctx, d.opts.keys, d.app.proofProgress()); err != nil {
+			return err
+		}
+		keys, _, err := d.fed.Aggregator().ProofKeys(ctx)
+		if err != nil {
+			return err
+		}
+		d.setup = keys.Setup
+		d.app.result(map[string]any{"event": "proof-keys", "setup": keys.Setup, "folder": d.opts.keys}, func() {
+			d.app.printf("%-12s from %s, set-up %s\n", "Proof keys", d.opts.keys, keys.Setup)
+		})
+		return nil
+	}
 	cache, err := proofCache()
 	if err != nil {
 		return err
 	}
+	d.setup = fl.SetupLocal
 	started := time.Now()
 	if err := d.fed.Aggregator().SetUpProofs(ctx, filepath.Join(cache, d.opts.suite), d.app.proofProgress()); err != nil {
 		return err
@@ -286,6 +302,8 @@ type demoReport struct {
 	ONNX        string           `json:"onnx"`
 	Manifest    string           `json:"manifest_file"`
 	Seconds     float64          `json:"seconds"`
+	Proofs      int              `json:"proofs"`
+	ProofTime   float64          `json:"proof_seconds"` // all nodes together
 }
 
 // compare measures the published model on all test rows, trains the same model
@@ -327,6 +345,13 @@ func (d *demo) compare(ctx context.Context) (demoReport, error) {
 	}
 	d.app.progress("")
 	r.Points = 100 * (r.Central.Accuracy - r.Federated.Accuracy)
+	for _, name := range hospitals {
+		s, err := client.ReadStatus(d.fed.NodeDir(name))
+		if err != nil {
+			return r, err
+		}
+		r.Proofs, r.ProofTime = r.Proofs+s.Proofs, r.ProofTime+s.ProofTime
+	}
 	if r.Balances, err = d.owner.Balances(ctx); err != nil {
 		return r, err
 	}

@@ -15,13 +15,14 @@ import (
 // epochStatus is an epoch as the operator sees it.
 type epochStatus struct {
 	Epoch     uint64      `json:"epoch"`
-	State     string      `json:"state"` // "open" while its key is made, "current", "past" or "abandoned"
+	State     string      `json:"state"` // "open" while its key is made, "current", "past", "void" or "abandoned"
 	Members   []fl.NodeID `json:"members"`
 	Threshold int         `json:"threshold"`
 	OpenedAt  time.Time   `json:"opened_at"`
 	ClosedAt  time.Time   `json:"closed_at,omitzero"`
 	Waits     []fl.NodeID `json:"waits_for,omitempty"` // members whose next message is missing
 	Stage     string      `json:"stage,omitempty"`     // what they are to send
+	Verdicts  []string    `json:"verdicts,omitempty"`  // who dealt or complained wrong, and how
 }
 
 func newEpoch(a *app) *cobra.Command {
@@ -131,6 +132,13 @@ func readEpochs(ctx context.Context, agg *aggregator.Aggregator) ([]epochStatus,
 	if err != nil {
 		return nil, err
 	}
+	views, err := agg.EpochViews(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(views) < len(stored) {
+		stored = stored[:len(views)]
+	}
 	key := agg.Genesis().AggregatorKey
 	var out []epochStatus
 	current := -1
@@ -148,20 +156,13 @@ func readEpochs(ctx context.Context, agg *aggregator.Aggregator) ([]epochStatus,
 			s.State, s.ClosedAt, current = "past", k.ClosedAt, i
 		} else if i == len(stored)-1 {
 			s.State = "open"
-			for _, stage := range []struct {
-				name string
-				docs map[fl.NodeID]fl.Envelope
-			}{{"seal key", e.SealKeys}, {"key commitment", e.Commitments}, {"key share", e.Reveals}, {"dealing", e.Dealings}} {
-				for _, m := range plan.Members {
-					if _, ok := stage.docs[m]; !ok {
-						s.Waits = append(s.Waits, m)
-					}
-				}
-				if len(s.Waits) > 0 {
-					s.Stage = stage.name
-					break
-				}
-			}
+			s.Stage, s.Waits = views[i].Step, views[i].Waiting
+		}
+		if views[i].Step == "void" {
+			s.State, s.Stage = "void", ""
+		}
+		for _, v := range views[i].Verdicts {
+			s.Verdicts = append(s.Verdicts, v.Reason)
 		}
 		out = append(out, s)
 	}
@@ -181,7 +182,14 @@ func (a *app) printEpochs(epochs []epochStatus) {
 		t.add(fmt.Sprint(e.Epoch), e.State, stamp(e.OpenedAt), clip(some(e.Members), 36))
 	}
 	a.table("", t)
-	if last := epochs[len(epochs)-1]; last.State == "open" {
+	for _, e := range epochs {
+		for _, v := range e.Verdicts {
+			a.printf("Epoch %d: %s.\n", e.Epoch, v)
+		}
+	}
+	if last := epochs[len(epochs)-1]; last.State == "void" {
+		a.printf("Epoch %d is void. Open another without those at fault:\n  credence federation epoch rotate --members ...\n", last.Epoch)
+	} else if last.State == "open" {
 		if len(last.Waits) == 0 {
 			a.printf("All messages of epoch %d are in; the aggregator closes it when it serves.\n", last.Epoch)
 		} else {

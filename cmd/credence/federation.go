@@ -15,7 +15,7 @@ import (
 func newFederation(a *app) *cobra.Command {
 	cmd := group("federation", "Found and run a federation (the operator's commands)", `Founds a federation and manages its members, committee and credits. The
 commands work on the aggregator's folder, also while it serves.`)
-	cmd.AddCommand(newInit(a), newInvite(a), newRevoke(a), newEpoch(a), newProofs(a), newGrant(a), newStatus(a))
+	cmd.AddCommand(newInit(a), newInvite(a), newRevoke(a), newEpoch(a), newProofs(a), newCeremony(a), newGrant(a), newStatus(a))
 	return cmd
 }
 

@@ -26,7 +26,7 @@ func newProofsImport(a *app) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use: "import FOLDER", Short: "Adopt the keys that a ceremony made", Args: cobra.ExactArgs(1),
-		Long:    "Adopts the sealed proof keys in a folder. Plans name them from the next round on;\nnodes fetch them by themselves.",
+		Long:    "Adopts the sealed proof keys in a folder. Plans name them from the next round\non; nodes fetch them by themselves.",
 		Example: "  credence federation proofs import sealed --dir aggregator",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAggregator(cmd.Context(), dir, func(agg *aggregator.Aggregator) error {

@@ -240,6 +240,7 @@ func (m *cheat) step(task *flpb.EpochTask) {
 			if shard > 0 {
 				req.Target = string(m.plan.Members[shard-1])
 				req.KeyShare = keys[req.Target]
+				req.KeyShare.Key = m.answers[m.plan.Members[shard-1]]
 			}
 			share, err := m.holder.ReleaseTest(req)
 			m.must(err)
@@ -269,7 +270,9 @@ func TestCheatingMember(t *testing.T) {
 	}
 	m.spoil, m.another = "", true
 	void(m.play(), fl.GroundSelfTest)
-	m.another, m.complain = false, "alpha"
+	m.complain = "alpha" // and the same again, with a share that an answer gave
+	void(m.play(), fl.GroundSelfTest)
+	m.another = false
 	if v := m.play(); v.Step != "closed" || v.Disputes != 1 || len(v.Verdicts) != 0 || len(m.answers["alpha"]) != 32 {
 		t.Fatalf("epoch %+v, answers %v", v, m.answers)
 	}

@@ -147,7 +147,7 @@ func (n *Network) call(ctx context.Context, node fl.NodeID, req, reply any, invo
 	if message, ok := reply.(proto.Message); ok && f.duplicate {
 		_ = invoke(req, message.ProtoReflect().New().Interface()) // only what it does to the aggregator counts
 	}
-	if f.dropAnswer || n.isCut(node) {
+	if n.lost(node) || f.dropAnswer {
 		return status.Error(codes.Unavailable, "the network lost the answer")
 	}
 	if message, ok := reply.(proto.Message); ok && err == nil && f.corruptAnswer != 0 {
@@ -156,9 +156,13 @@ func (n *Network) call(ctx context.Context, node fl.NodeID, req, reply any, invo
 	return err
 }
 
-func (n *Network) isCut(node fl.NodeID) bool {
+// lost reports whether a party was cut off while its call was answered.
+func (n *Network) lost(node fl.NodeID) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.cut[node] {
+		n.counts.Cut++
+	}
 	return n.cut[node]
 }
 

@@ -13,6 +13,11 @@ import (
 // ledger.
 func (c *clinic) audit(versions int) {
 	c.t.Helper()
+	c.auditJob("screening", versions)
+}
+
+func (c *clinic) auditJob(job fl.JobID, versions int) {
+	c.t.Helper()
 	ctx := c.t.Context()
 	a := auditor{store: c.Aggregator().Store(), blob: c.owner.Fetch, data: map[fl.NodeID]data{}}
 	for _, node := range c.nodes {
@@ -22,7 +27,7 @@ func (c *clinic) audit(versions int) {
 		}
 		a.data[node] = d
 	}
-	models, err := a.store.Models(ctx, "screening")
+	models, err := a.store.Models(ctx, job)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -42,80 +47,85 @@ func (c *clinic) audit(versions int) {
 	}
 }
 
-// TestNetworkFaults runs jobs over networks that lose, delay, repeat and
-// corrupt, one by one and together, and through partitions.
+// TestNetworkFaults makes a key on a network that does everything wrong at
+// once, and then runs a job under each fault by itself, through partitions,
+// and under all of them together. With -short only the last two.
 func TestNetworkFaults(t *testing.T) {
-	var wg sync.WaitGroup // all at once: they mostly wait
-	defer wg.Wait()
+	t.Parallel()
+	everything := federation.Faults{DropRequest: 0.01, DropAnswer: 0.01, Delay: 0.2, MaxDelay: 10 * time.Millisecond, Duplicate: 0.1, Corrupt: 0.005}
+	network := federation.NewNetwork(11)
+	network.Set(everything)
+	c := newClinic(t, "insecure-rlwe64-d1-v1", func(o *federation.Options) { o.Network = network })
 	for _, test := range []struct {
-		name    string
-		faults  federation.Faults
-		part    bool // cut nodes off while the job runs
-		noticed func(federation.Counts) int
+		job    fl.JobID
+		faults federation.Faults
+		part   bool // cut nodes off while the job runs
+		struck func(federation.Counts) int
 	}{
-		{"drop", federation.Faults{DropRequest: 0.04}, false, func(c federation.Counts) int { return c.DroppedRequests }},
-		{"lost answers", federation.Faults{DropAnswer: 0.04}, false, func(c federation.Counts) int { return c.DroppedAnswers }},
+		{"lost-requests", federation.Faults{DropRequest: 0.05}, false, func(c federation.Counts) int { return c.DroppedRequests }},
+		{"lost-answers", federation.Faults{DropAnswer: 0.05}, false, func(c federation.Counts) int { return c.DroppedAnswers }},
 		{"delay", federation.Faults{Delay: 0.5, MaxDelay: 20 * time.Millisecond}, false, func(c federation.Counts) int { return c.Delays }},
 		{"duplicate", federation.Faults{Duplicate: 0.5}, false, func(c federation.Counts) int { return c.Duplicates }},
-		{"corrupt", federation.Faults{Corrupt: 0.02}, false, func(c federation.Counts) int { return c.Corruptions }},
+		{"corrupt", federation.Faults{Corrupt: 0.05}, false, func(c federation.Counts) int { return c.Corruptions }},
 		{"partition", federation.Faults{}, true, func(c federation.Counts) int { return c.Cut }},
-		{"all at once", federation.Faults{
-			DropRequest: 0.01, DropAnswer: 0.01, Delay: 0.2, MaxDelay: 10 * time.Millisecond, Duplicate: 0.1, Corrupt: 0.01,
-		}, true, func(c federation.Counts) int {
+		{"all-at-once", everything, true, func(c federation.Counts) int {
 			return min(c.DroppedRequests+c.DroppedAnswers, c.Delays, c.Duplicates, c.Corruptions, c.Cut)
 		}},
 	} {
-		wg.Go(func() {
-			t.Run(test.name, func(t *testing.T) {
-				network := federation.NewNetwork(11)
-				c := newClinic(t, "insecure-rlwe64-d1-v1", func(o *federation.Options) { o.Network = network })
-				network.Set(test.faults)
-				if _, err := c.owner.SubmitJob(t.Context(), c.job(2)); err != nil {
-					t.Fatal(err)
-				}
-				if test.part {
-					go c.partition(network)
-				}
-				if v := c.await(2 * time.Minute); v.GetPhase() != "done" {
-					t.Fatalf("the job is %s: %s (%+v)", v.GetPhase(), v.GetReason(), network.Counts())
-				}
-				c.audit(2)
-				if counts := network.Counts(); test.noticed(counts) == 0 {
-					t.Errorf("the fault never struck: %+v", counts)
-				} else {
-					t.Logf("%+v", counts)
-				}
-			})
-		})
+		if testing.Short() && !test.part {
+			continue
+		}
+		network.Set(test.faults)
+		job := c.job(2)
+		job.Job = test.job
+		done := make(chan struct{})
+		var wg sync.WaitGroup
+		if test.part {
+			wg.Go(func() { c.partition(network, done) })
+		}
+		if _, err := c.owner.SubmitJob(t.Context(), job); err != nil {
+			t.Fatalf("%s: %v", test.job, err)
+		}
+		v := c.awaitJob(test.job, 3*time.Minute)
+		close(done)
+		wg.Wait()
+		if v.GetPhase() != "done" {
+			t.Fatalf("%s: the job is %s: %s (%+v)", test.job, v.GetPhase(), v.GetReason(), network.Counts())
+		}
+		c.auditJob(test.job, 2)
+		if test.struck(network.Counts()) == 0 {
+			t.Errorf("%s: the fault never struck: %+v", test.job, network.Counts())
+		}
 	}
+	t.Logf("%+v", network.Counts())
 }
 
 // partition cuts off one node after the other, and two of the four members at
 // once, so that no sum can be opened in the meantime.
-func (c *clinic) partition(n *federation.Network) {
+func (c *clinic) partition(n *federation.Network, done <-chan struct{}) {
 	for i := 0; ; i++ {
 		some := []fl.NodeID{c.nodes[i%4]}
 		if i%2 == 0 {
 			some = append(some, c.nodes[(i+1)%4])
 		}
 		n.Break(some...)
-		if !c.rest(150 * time.Millisecond) {
-			return
-		}
+		c.rest(150*time.Millisecond, done)
 		n.Fix(some...)
-		if !c.rest(250 * time.Millisecond) {
+		if !c.rest(250*time.Millisecond, done) {
 			return
 		}
 	}
 }
 
-// rest waits, and reports whether the test still runs.
-func (c *clinic) rest(d time.Duration) bool {
+// rest waits, and reports whether there is more to come.
+func (c *clinic) rest(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
+	case <-done:
+		return false
 	case <-c.t.Context().Done():
 		return false
 	}

@@ -39,7 +39,7 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 	t.Helper()
 	ctx := t.Context()
 	opts := federation.Options{
-		Dir: t.TempDir(),
+		Dir: memoryDir(t),
 		Founding: aggregator.FoundingOptions{
 			Name: "clinic", Suite: suite, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
 		},
@@ -59,6 +59,11 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 			t.Error(err)
 		}
 	})
+	if opts.Founding.ProofFloor.Attested() {
+		if err := f.Aggregator().SetUpProofs(ctx, t.TempDir(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	set, err := datasets.Builtin(datasets.BreastCancer)
 	if err != nil {
 		t.Fatal(err)
@@ -120,10 +125,15 @@ func (c *clinic) job(rounds int) client.JobOptions {
 // await polls until the job is over.
 func (c *clinic) await(limit time.Duration) client.JobView {
 	c.t.Helper()
+	return c.awaitJob("screening", limit)
+}
+
+func (c *clinic) awaitJob(job fl.JobID, limit time.Duration) client.JobView {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), limit)
 	defer cancel()
 	for {
-		v, err := c.owner.Job(ctx, "screening")
+		v, err := c.owner.Job(ctx, job)
 		if err == nil && v.Final() {
 			return v
 		}

@@ -3,7 +3,6 @@ package federation_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"os"
 	"path/filepath"
@@ -43,7 +42,7 @@ func calm(t *testing.T) *simulation {
 		Rounds: 1, MinCohort: 3, RoundDeadline: 60, Budget: 100, Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 2,
 	})
 	s.must(err)
-	s.jobs = append(s.jobs, "job")
+	s.jobs, s.live = append(s.jobs, "job"), append(s.live, "job")
 	return s
 }
 
@@ -279,7 +278,7 @@ func TestSecondSum(t *testing.T) {
 	s.must(blobs.Close())
 	keys, err := identity.Load(filepath.Join(s.dir, "aggregator"))
 	s.must(err)
-	second, err := fl.Sign(seal, fl.AggregatorID, ed25519.PrivateKey(keys.Signing))
+	second, err := fl.Sign(seal, fl.AggregatorID, keys.Signing)
 	s.must(err)
 	s.must(s.agg.Store().StepRound(s.ctx, store.RoundStep{Job: "job", Round: 1, From: r.Version, Phase: r.Phase, State: r.State, Documents: []fl.Envelope{second}}))
 	epochs, err := s.agg.Store().Epochs(s.ctx)
@@ -457,7 +456,7 @@ func TestAggregatorRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 6 {
-		if !c.rest(time.Duration(80+60*i) * time.Millisecond) {
+		if !c.rest(time.Duration(80+60*i)*time.Millisecond, nil) {
 			return
 		}
 		if err := c.StopAggregator(); err != nil {

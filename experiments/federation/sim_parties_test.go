@@ -54,6 +54,7 @@ type simulation struct {
 	set     *datasets.Dataset
 
 	jobs    []fl.JobID
+	live    []fl.JobID       // of which something may still be published
 	checked map[fl.JobID]int // versions whose sum was recomputed
 	sent    []message        // for replays
 	epochs  int
@@ -105,7 +106,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := &simulation{
 		t: t, ctx: t.Context(), seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), clock: &simClock{t: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)},
-		dir: t.TempDir(), network: federation.NewNetwork(seed), data: map[fl.NodeID]data{}, checked: map[fl.JobID]int{},
+		dir: memoryDir(t), network: federation.NewNetwork(seed), data: map[fl.NodeID]data{}, checked: map[fl.JobID]int{},
 		counts: map[string]int{}, trouble: map[string]int{}, phases: map[string]int{},
 	}
 	set, err := datasets.Builtin(datasets.BreastCancer)
@@ -481,7 +482,7 @@ func (s *simulation) decline() {
 
 // submitJob submits a job with a model of one shard or of two.
 func (s *simulation) submitJob() {
-	if s.agg == nil || len(s.jobs) > 4+s.done/60 {
+	if s.agg == nil || len(s.jobs) > 4+s.done/80 {
 		return
 	}
 	job := fl.JobID(fmt.Sprintf("job-%d", len(s.jobs)))
@@ -501,7 +502,7 @@ func (s *simulation) submitJob() {
 	})
 	switch {
 	case err == nil:
-		s.jobs = append(s.jobs, job)
+		s.jobs, s.live = append(s.jobs, job), append(s.live, job)
 	case fl.CodeOf(err) == fl.CodeFunds:
 		if err := s.agg.Grant(s.ctx, "lab", 1000, fmt.Sprint("more after ", s.done)); err != nil {
 			s.fail("granting: %v", err)
@@ -547,7 +548,7 @@ func (s *simulation) members() []fl.NodeID {
 
 // rotateEpoch starts a key with another committee.
 func (s *simulation) rotateEpoch() {
-	if s.agg == nil || s.epochs > 2+s.done/250 {
+	if s.agg == nil || s.epochs > 2+s.done/400 {
 		return
 	}
 	alive := s.members()

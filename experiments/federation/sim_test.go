@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"credence/aggregator/store"
 	"credence/experiments/federation"
 	"credence/fl"
 	"credence/fl/round"
@@ -21,6 +22,7 @@ import (
 // only the order of things, the clock and the faults in the hands of a seed.
 // CREDENCE_SIM_OPS and CREDENCE_SIM_SEED set how much and which.
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	ops, seed := 300, uint64(time.Now().UnixNano())
 	if v := os.Getenv("CREDENCE_SIM_OPS"); v != "" {
 		n, err := strconv.Atoi(v)
@@ -37,6 +39,20 @@ func TestSimulation(t *testing.T) {
 		seed = n
 	}
 	t.Logf("CREDENCE_SIM_SEED=%d CREDENCE_SIM_OPS=%d", seed, ops)
+	for chapter := 0; ops > 0; chapter++ {
+		n := min(ops, chapterOps)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { simulate(t, seed, n) })
+		ops -= n
+		seed++
+	}
+}
+
+// chapterOps is how many operations one federation lives through; a longer
+// simulation goes on with another one and the next seed, so that every part of
+// it can be repeated by itself.
+const chapterOps = 500
+
+func simulate(t *testing.T, seed uint64, ops int) {
 	s := newSimulation(t, seed)
 	s.until("the first key is made", nil, s.hasKey) // or there is nothing to break
 	for s.done = 0; s.done < ops && !t.Failed(); s.done++ {
@@ -132,7 +148,7 @@ func (s *simulation) cheap() {
 	if sum != 0 {
 		s.fail("the balances sum to %d", sum)
 	}
-	for _, job := range s.jobs {
+	for _, job := range s.live {
 		models, err := s.agg.Store().Models(s.ctx, job)
 		if err != nil {
 			s.fail("listing models: %v", err)
@@ -161,6 +177,10 @@ func (s *simulation) thorough() {
 		s.fail("%v", err)
 	}
 	s.phases = phases
+	s.live = slices.DeleteFunc(s.live, func(job fl.JobID) bool {
+		j, err := s.agg.Store().Job(s.ctx, job)
+		return err == nil && j.Phase != store.JobRunning && int(j.Version) == s.checked[job]
+	})
 }
 
 func (s *simulation) fail(format string, args ...any) {

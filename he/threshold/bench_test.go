@@ -27,7 +27,7 @@ func benchCommittee(b *testing.B, f func(b *testing.B, c *committee, id SumID, s
 func BenchmarkKeyContribution(b *testing.B) {
 	benchCommittee(b, func(b *testing.B, c *committee, _ SumID, _ *he.Sum, _ map[string]Dealing) {
 		for b.Loop() {
-			_, err := newKeyContribution(c.epoch, memberName(0))
+			_, err := newKeyContribution(c.epoch, memberName(0), nil)
 			ok(b, err)
 		}
 	})

@@ -269,7 +269,9 @@ func evaluate(s *he.Suite, coeffs [][]uint64, point int) []uint64 {
 
 // challenge derives the weights w of a dealing: for each repetition and prime
 // N residues, read from cSHAKE256 (NIST SP 800-185) over everything that the
-// dealer sent before, so that it is fixed when the weights become known.
+// dealer sent before, so that it is fixed when the weights become known. A
+// residue is a little-endian word of 8 bytes, masked to the length of the
+// prime; those of q or more are passed over.
 type challenge struct {
 	s    *he.Suite
 	seed [32]byte
@@ -293,28 +295,30 @@ func (c challenge) respond(p *he.Poly, masks []uint64) []uint64 {
 	_, _ = xof.Write(c.seed[:]) // a hash never fails
 	rows, primes := p.RNS().Coeffs, c.s.Primes()
 	out := make([]uint64, 0, len(masks))
-	var buf [4096]byte
+	var buf [2048]byte
+	left := buf[:0]
 	for r := range repetitions {
 		for i, q := range primes {
 			mask := uint64(1)<<bits.Len64(q) - 1
 			var hi, lo uint64
-			terms := 0
-			for at := 0; at < len(rows[i]); {
-				_, _ = xof.Read(buf[:])
-				for b := 0; b < len(buf) && at < len(rows[i]); b += 8 {
-					w := binary.LittleEndian.Uint64(buf[b:]) & mask
-					if w >= q {
-						continue // rejected, so that the weights are uniform
-					}
-					h, l := bits.Mul64(w, rows[i][at])
-					var carry uint64
-					lo, carry = bits.Add64(lo, l, 0)
-					hi, _ = bits.Add64(hi, h, carry)
-					at++
-					// Products of residues below 2^60 add up below 2^127.
-					if terms++; terms == 128 {
-						hi, lo, terms = 0, bits.Rem64(hi, lo, q), 0
-					}
+			for at, terms := 0, 0; at < len(rows[i]); {
+				if len(left) == 0 {
+					_, _ = xof.Read(buf[:])
+					left = buf[:]
+				}
+				w := binary.LittleEndian.Uint64(left) & mask
+				left = left[8:]
+				if w >= q {
+					continue // rejected, so that the weights are uniform
+				}
+				h, l := bits.Mul64(w, rows[i][at])
+				var carry uint64
+				lo, carry = bits.Add64(lo, l, 0)
+				hi, _ = bits.Add64(hi, h, carry)
+				at++
+				// Products of residues below 2^60 add up below 2^127.
+				if terms++; terms == 128 {
+					hi, lo, terms = 0, bits.Rem64(hi, lo, q), 0
 				}
 			}
 			out = append(out, addMod(bits.Rem64(hi, lo, q), masks[r*len(primes)+i], q))

@@ -59,14 +59,20 @@ func TestDealingIsChecked(t *testing.T) {
 	x := memberName(1)
 	q := c.epoch.suite.Primes()
 	for name, change := range map[string]func(d Dealing) Dealing{
-		"one box less":        func(d Dealing) Dealing { return d[:4] },
-		"one box more":        func(d Dealing) Dealing { return append(d, d[4]) },
-		"no boxes":            func(Dealing) Dealing { return nil },
-		"another order":       func(d Dealing) Dealing { d[0], d[1] = d[1], d[0]; return d },
-		"a receiver twice":    func(d Dealing) Dealing { d[1] = d[0]; return d },
-		"a short check":       func(d Dealing) Dealing { d[2].Check = d[2].Check[1:]; return d },
-		"no check":            func(d Dealing) Dealing { d[2].Check = nil; return d },
-		"a residue of q":      func(d Dealing) Dealing { binary.LittleEndian.PutUint64(d[2].Check[8:], q[1]); return d },
+		"one box less":      func(d Dealing) Dealing { return d[:4] },
+		"one box more":      func(d Dealing) Dealing { return append(d, d[4]) },
+		"no boxes":          func(Dealing) Dealing { return nil },
+		"another order":     func(d Dealing) Dealing { d[0], d[1] = d[1], d[0]; return d },
+		"a stranger's name": func(d Dealing) Dealing { d[0].Receiver = "mallory"; return d },
+		"a receiver twice":  func(d Dealing) Dealing { d[1] = d[0]; return d },
+		"a short check":     func(d Dealing) Dealing { d[2].Check = d[2].Check[1:]; return d },
+		"no check":          func(d Dealing) Dealing { d[2].Check = nil; return d },
+		"a residue of q":    func(d Dealing) Dealing { binary.LittleEndian.PutUint64(d[2].Check[8:], q[1]); return d },
+		"a residue plus its prime": func(d Dealing) Dealing {
+			y, _ := parseResidues(c.epoch.suite, d[0].Check)
+			binary.LittleEndian.PutUint64(d[0].Check, y[0]+q[0])
+			return d
+		},
 		"a residue above all": func(d Dealing) Dealing { binary.LittleEndian.PutUint64(d[2].Check, ^uint64(0)); return d },
 		"checks of a higher degree": func(d Dealing) Dealing {
 			for i := range d {

@@ -143,7 +143,11 @@ func publicOf(private []byte) ([]byte, error) {
 // Commit makes the member's whole contribution to the epoch (key share,
 // sealed shares) on the first call and returns its commitment. A second, different
 // description of the same epoch number is refused (ErrConflict).
-func (h *KeyHolder) Commit(e *Epoch) ([32]byte, error) {
+func (h *KeyHolder) Commit(e *Epoch) ([32]byte, error) { return h.CommitAttested(e, nil) }
+
+// CommitAttested is Commit with an attestation of the key share, which is kept
+// beside it (see Attestation).
+func (h *KeyHolder) CommitAttested(e *Epoch, attest Attester) ([32]byte, error) {
 	leave, err := h.enter()
 	if err != nil {
 		return [32]byte{}, err
@@ -181,7 +185,7 @@ func (h *KeyHolder) Commit(e *Epoch) ([32]byte, error) {
 	if !bytes.Equal(public, me.SealKey) {
 		return [32]byte{}, fmt.Errorf("%w: epoch %d lists another seal key for member %q", ErrConflict, e.Number(), h.self)
 	}
-	made, err := newKeyContribution(e, h.self)
+	made, err := newKeyContribution(e, h.self, attest)
 	if err != nil {
 		return [32]byte{}, err
 	}
@@ -191,11 +195,26 @@ func (h *KeyHolder) Commit(e *Epoch) ([32]byte, error) {
 	if err := h.put(dirEpochs, epochFile(e.Number(), "answers"), kindAnswers, made.seed); err != nil {
 		return [32]byte{}, err
 	}
-	c = &commitState{self: h.self, epoch: e, reveal: made.reveal, dealing: made.dealing}
+	c = &commitState{self: h.self, epoch: e, reveal: made.reveal, attestation: made.attestation, dealing: made.dealing}
 	if err := h.put(dirEpochs, epochFile(e.Number(), "commit"), kindCommit, c.encode()); err != nil {
 		return [32]byte{}, err
 	}
 	return commitTo(e, h.self, c.reveal), nil
+}
+
+// Attestation returns the attestation that was made with the member's key
+// share, empty when none was.
+func (h *KeyHolder) Attestation(number uint64) ([]byte, error) {
+	leave, err := h.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c, err := h.commitState(number)
+	if err != nil {
+		return nil, err
+	}
+	return c.attestation, nil
 }
 
 // commitState loads the member's contribution, or ErrNotReady.

@@ -30,12 +30,17 @@ func commitTo(e *Epoch, member string, reveal []byte) [32]byte {
 // s_j and the error e_j exist only while it is made: what remains are the
 // reveal and the sealed shares, so a crash can neither lose nor repeat them.
 type keyContribution struct {
-	reveal  []byte
-	dealing Dealing
-	seed    []byte // of the content keys, to answer complaints
+	reveal      []byte
+	attestation []byte // nil without an Attester
+	dealing     Dealing
+	seed        []byte // of the content keys, to answer complaints
 }
 
-func newKeyContribution(e *Epoch, self string) (*keyContribution, error) {
+// An Attester proves that a key share p = -a*secret + noise is one: short
+// secret, short error. It is called while both exist and must keep neither.
+type Attester func(secret, noise *he.Poly) ([]byte, error)
+
+func newKeyContribution(e *Epoch, self string, attest Attester) (*keyContribution, error) {
 	secret, noise := e.suite.TernaryPoly(), e.suite.ErrorPoly()
 	defer secret.Erase()
 	defer noise.Erase()
@@ -44,12 +49,19 @@ func newKeyContribution(e *Epoch, self string) (*keyContribution, error) {
 	reveal := make([]byte, saltBytes, RevealBytes(e.suite))
 	_, _ = rand.Read(reveal) // never fails, see crypto/rand.Read
 	reveal = append(reveal, p.Bytes()...)
+	var attestation []byte
+	if attest != nil {
+		var err error
+		if attestation, err = attest(secret, noise); err != nil {
+			return nil, fmt.Errorf("attesting the key share of epoch %d: %w", e.Number(), err)
+		}
+	}
 	seed := newSeed()
 	dealing, err := deal(e, KeySubject(), self, secret, seed)
 	if err != nil {
 		return nil, fmt.Errorf("sealing the key shares of epoch %d: %w", e.Number(), err)
 	}
-	return &keyContribution{reveal: reveal, dealing: dealing, seed: seed}, nil
+	return &keyContribution{reveal: reveal, attestation: attestation, dealing: dealing, seed: seed}, nil
 }
 
 // seedBytes is the length of the seed of a dealing's content keys.

@@ -138,10 +138,11 @@ func (h *KeyHolder) ofRound(dir, job string, round uint64) ([]string, error) {
 
 // commitState is a member's own contribution to an epoch, made in one go.
 type commitState struct {
-	self    string
-	epoch   *Epoch
-	reveal  []byte
-	dealing Dealing
+	self        string
+	epoch       *Epoch
+	reveal      []byte
+	attestation []byte
+	dealing     Dealing
 }
 
 // writeDealing and readDealing leave out the digests, which follow from the
@@ -183,6 +184,7 @@ func (c *commitState) encode() []byte {
 	w.str(c.self)
 	w.blob(c.epoch.Bytes())
 	w.blob(c.reveal)
+	w.blob(c.attestation)
 	writeDealing(&w, c.dealing)
 	return w.b
 }
@@ -192,6 +194,7 @@ func decodeCommitState(b []byte) (*commitState, error) {
 	c := &commitState{self: r.str(maxID)}
 	epoch := r.blob(maxRecord)
 	c.reveal = bytes.Clone(r.blob(maxRecord))
+	c.attestation = bytes.Clone(r.blob(maxRecord))
 	c.dealing = readDealing(&r)
 	if err := r.done("commit state"); err != nil {
 		return nil, err

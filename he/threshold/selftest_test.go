@@ -184,6 +184,21 @@ func TestSelfTestAttacks(t *testing.T) {
 	if _, err := VerifyTest(c.epoch, other, c.pk, "", 5, shares); err == nil {
 		t.Fatal("shares of another transcript passed")
 	}
+	// Noise that is a multiple of Delta leaves no remainder: the value tells.
+	shifted := startCommittee(t, tinyD1, 5, 3)
+	shifted.completeAll(t)
+	suite, place := c.epoch.Suite(), TestSum(testEpoch, 0)
+	delta := suite.NewPoly()
+	for k, q := range suite.Primes() {
+		delta.RNS().Coeffs[k][9] = new(big.Int).Mod(suite.Delta(), new(big.Int).SetUint64(q)).Uint64()
+	}
+	x := shifted.holders[1]
+	seed := newSeed()
+	state := &noiseState{id: place, epoch: testEpoch, seed: seed, dealing: must[Dealing](t)(deal(shifted.epoch, NoiseSubject(place), x.self, delta, seed))}
+	ok(t, x.put(dirNoise, sumName(place), kindNoise, state.encode()))
+	if _, err := shifted.verify(t, "", shifted.test(t, "")); !errors.Is(err, ErrSelfTest) {
+		t.Fatalf("a test that opens to Delta: %v", err)
+	}
 	h := c.holders[0]
 	id := TestSum(testEpoch, 0)
 	noise := c.noise(t, id, 5)

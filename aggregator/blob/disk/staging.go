@@ -347,8 +347,8 @@ func (s *Store) Sweep(ctx context.Context, before time.Time) (swept Swept, err e
 	}
 	err = s.each(staging, func(name string, _ fs.FileInfo) error {
 		uploader := fl.NodeID(name)
-		if uploader.Validate() != nil {
-			return nil // not ours
+		if err := uploader.Validate(); err != nil {
+			return nil //nolint:nilerr // a folder that is not ours
 		}
 		return s.each(staging+"/"+name, func(name string, _ fs.FileInfo) error {
 			digest, err := fl.ParseDigest(name)

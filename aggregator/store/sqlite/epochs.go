@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"credence/aggregator/store"
 	"credence/fl"
@@ -206,75 +207,115 @@ func (s *Store) CloseEpoch(ctx context.Context, epoch uint64, key fl.Envelope) e
 	})
 }
 
+// epochCache keeps what Epochs read last. Epochs, their documents and their keys
+// are only ever added, so three counts tell whether it is still all there is,
+// whichever process wrote.
+type epochCache struct {
+	mu     sync.Mutex
+	counts [3]int64
+	epochs []store.Epoch
+}
+
+func (c *epochCache) get(counts [3]int64) ([]store.Epoch, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epochs, c.counts == counts && c.epochs != nil
+}
+
+func (c *epochCache) put(counts [3]int64, epochs []store.Epoch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts, c.epochs = counts, epochs
+}
+
 // Epochs implements store.Store.
 func (s *Store) Epochs(ctx context.Context) (epochs []store.Epoch, err error) {
 	err = s.view(ctx, "listing the epochs", func(t tx) error {
-		err := t.each(`SELECT e.number, e.plan, p.envelope, e.key, k.envelope FROM epochs e
-			JOIN documents p ON p.digest = e.plan LEFT JOIN documents k ON k.digest = e.key ORDER BY e.number`, nil,
-			func(scan func(...any) error) (err error) {
-				var n int64
-				var plan, key digestColumn
-				var planText, keyText []byte
-				if err := scan(&n, &plan, &planText, &key, &keyText); err != nil {
-					return err
-				}
-				e := store.Epoch{
-					Number:      uint64(n), // #nosec G115 -- CHECK (number >= 1)
-					SealKeys:    make(map[fl.NodeID]fl.Envelope),
-					Commitments: make(map[fl.NodeID]fl.Envelope),
-					Reveals:     make(map[fl.NodeID]fl.Envelope),
-					Dealings:    make(map[fl.NodeID]fl.Envelope),
-				}
-				if e.Plan, err = decodeDocument(plan.digest(), planText); err != nil {
-					return err
-				}
-				if keyText != nil {
-					k, err := decodeDocument(key.digest(), keyText)
-					if err != nil {
-						return err
-					}
-					e.Key = &k
-				}
-				epochs = append(epochs, e)
-				return nil
-			})
-		if err != nil {
+		var counts [3]int64
+		if _, err := t.one("SELECT count(*), count(key), (SELECT count(*) FROM epoch_documents) FROM epochs", nil, &counts[0], &counts[1], &counts[2]); err != nil {
 			return err
 		}
-		return t.each(`SELECT d.epoch, d.kind, d.node, d.document, t.envelope
-			FROM epoch_documents d JOIN documents t ON t.digest = d.document ORDER BY d.epoch, d.kind, d.node`, nil,
-			func(scan func(...any) error) error {
-				var n int
-				var kind string
-				var node fl.NodeID
-				var digest digestColumn
-				var text []byte
-				if err := scan(&n, &kind, &node, &digest, &text); err != nil {
-					return err
-				}
-				doc, err := decodeDocument(digest.digest(), text)
-				if err != nil {
-					return err
-				}
-				e := epochs[n-1] // epochs are numbered without gaps from 1
-				switch kind {
-				case sealKey:
-					e.SealKeys[node] = doc
-				case commitment:
-					e.Commitments[node] = doc
-				case reveal:
-					e.Reveals[node] = doc
-				case dealing:
-					e.Dealings[node] = doc
-				default:
-					e.Others = append(e.Others, doc)
-				}
-				epochs[n-1] = e
-				return nil
-			})
+		if held, ok := s.epochs.get(counts); ok {
+			epochs = held
+			return nil
+		}
+		if err := t.readEpochs(&epochs); err != nil {
+			return err
+		}
+		s.epochs.put(counts, epochs)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return epochs, nil
+}
+
+func (t tx) readEpochs(into *[]store.Epoch) error {
+	var epochs []store.Epoch
+	err := t.each(`SELECT e.number, e.plan, p.envelope, e.key, k.envelope FROM epochs e
+			JOIN documents p ON p.digest = e.plan LEFT JOIN documents k ON k.digest = e.key ORDER BY e.number`, nil,
+		func(scan func(...any) error) (err error) {
+			var n int64
+			var plan, key digestColumn
+			var planText, keyText []byte
+			if err := scan(&n, &plan, &planText, &key, &keyText); err != nil {
+				return err
+			}
+			e := store.Epoch{
+				Number:      uint64(n), // #nosec G115 -- CHECK (number >= 1)
+				SealKeys:    make(map[fl.NodeID]fl.Envelope),
+				Commitments: make(map[fl.NodeID]fl.Envelope),
+				Reveals:     make(map[fl.NodeID]fl.Envelope),
+				Dealings:    make(map[fl.NodeID]fl.Envelope),
+			}
+			if e.Plan, err = decodeDocument(plan.digest(), planText); err != nil {
+				return err
+			}
+			if keyText != nil {
+				k, err := decodeDocument(key.digest(), keyText)
+				if err != nil {
+					return err
+				}
+				e.Key = &k
+			}
+			epochs = append(epochs, e)
+			return nil
+		})
+	if err != nil {
+		return err
+	}
+	err = t.each(`SELECT d.epoch, d.kind, d.node, d.document, t.envelope
+			FROM epoch_documents d JOIN documents t ON t.digest = d.document ORDER BY d.epoch, d.kind, d.node`, nil,
+		func(scan func(...any) error) error {
+			var n int
+			var kind string
+			var node fl.NodeID
+			var digest digestColumn
+			var text []byte
+			if err := scan(&n, &kind, &node, &digest, &text); err != nil {
+				return err
+			}
+			doc, err := decodeDocument(digest.digest(), text)
+			if err != nil {
+				return err
+			}
+			e := epochs[n-1] // epochs are numbered without gaps from 1
+			switch kind {
+			case sealKey:
+				e.SealKeys[node] = doc
+			case commitment:
+				e.Commitments[node] = doc
+			case reveal:
+				e.Reveals[node] = doc
+			case dealing:
+				e.Dealings[node] = doc
+			default:
+				e.Others = append(e.Others, doc)
+			}
+			epochs[n-1] = e
+			return nil
+		})
+	*into = epochs
+	return err
 }

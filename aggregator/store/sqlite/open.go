@@ -34,6 +34,8 @@ type Store struct {
 	write *sql.DB // one connection: writers of this process queue here, not on the file's lock
 	read  *sql.DB
 	now   func() time.Time
+
+	epochs epochCache
 }
 
 var _ store.Store = (*Store)(nil)

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/consensys/gnark/constraint"
+
+	"credence/he"
 )
 
 var allConstraints = []Constraint{
@@ -22,14 +24,24 @@ func TestHonestWitnessIsAccepted(t *testing.T) {
 	}
 }
 
+// In every circuit that is used, all that the prover chooses is fixed before
+// the challenge, and so is the statement.
 func TestEverySecretIsCommitted(t *testing.T) {
-	in := honest(t, tiny4)
-	sys := compile(t, in.shape)
-	if w := uncommitted(sys); len(w) > 0 {
-		t.Fatalf("%d secret inputs are not under the commitment, the first is wire %d", len(w), w[0])
-	}
-	if got := sys.R1CS.CommitmentInfo.(constraint.Groth16Commitments)[0].PublicAndCommitmentCommitted; len(got) != 2 || got[0] != 1 || got[1] != 2 {
-		t.Fatalf("the committed public inputs are wires %v, want the statement's 1 and 2", got)
+	for _, name := range he.Names() {
+		for _, shapeOf := range []func(*he.Suite) (*Shape, error){UpdateShape, KeyShareShape} {
+			sh, err := shapeOf(suite(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sys := compile(t, sh)
+			if w := uncommitted(sys); len(w) > 0 {
+				t.Errorf("%s: %d secret inputs are not under the commitment, the first is wire %d", sh.Name, len(w), w[0])
+			}
+			got := sys.R1CS.CommitmentInfo.(constraint.Groth16Commitments)[0].PublicAndCommitmentCommitted
+			if len(got) != 2 || got[0] != 1 || got[1] != 2 {
+				t.Errorf("%s: the committed public inputs are wires %v, want the statement's 1 and 2", sh.Name, got)
+			}
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ func TestFullSizeWiresStandOnTheLeft(t *testing.T) {
 	rows, wrong := sys.R1CS.GetR1Cs(), 0
 	for _, row := range rows {
 		for _, term := range row.R {
-			w := int(term.WireID())
+			w := term.WireID()
 			if !small[w] && w >= sys.R1CS.GetNbPublicVariables()+sys.R1CS.GetNbSecretVariables() && w != sys.R1CS.CommitmentInfo.CommitmentIndexes()[0] {
 				wrong++
 				break

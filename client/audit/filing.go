@@ -260,6 +260,13 @@ func (a *auditor) fileEpochPlan(r ref) error {
 	case len(p.Members) != policy.Members || p.Threshold != policy.Threshold:
 		return a.differs(r.String(), "its committee is not the genesis' policy", fmt.Sprintf("%d of %d", policy.Threshold, policy.Members), fmt.Sprintf("%d of %d", p.Threshold, len(p.Members)))
 	}
+	_, keysLogged := a.keyNamed(p.ProofKeys, r.at)
+	switch {
+	case p.ProofKeys.IsZero() && a.genesis.ProofFloor.Attested():
+		return a.lie(r.String(), "it asks for no attested key shares, and the genesis' floor does")
+	case !p.ProofKeys.IsZero() && !keysLogged:
+		return a.lie(r.String(), "the proof keys %s that it names are not in the log before it", p.ProofKeys.Short())
+	}
 	for _, m := range p.Members {
 		if err := a.enrolled(r.String(), m, fl.RoleNode, r.at); err != nil {
 			return err

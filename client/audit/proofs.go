@@ -87,48 +87,54 @@ func (a *auditor) refusedKeys(doc filed[fl.ProofKeys], err error) error {
 	return err
 }
 
-// adopted returns the proof keys in use when an entry was logged.
-func (a *auditor) adopted(before int64) (filed[fl.ProofKeys], bool) {
-	var newest filed[fl.ProofKeys]
-	found := false
+// keyNamed returns the proof-keys document of a digest, if it was logged before
+// an entry.
+func (a *auditor) keyNamed(id fl.Digest, before int64) (filed[fl.ProofKeys], bool) {
 	for _, k := range a.book.proofKeys {
-		if k.at < before {
-			newest, found = k, true
+		if k.id == id && k.at < before {
+			return k, true
 		}
 	}
-	return newest, found
+	return filed[fl.ProofKeys]{}, false
 }
 
-// checkKeyShares checks the attestations of a key's shares, when there are any.
+// checkKeyShares checks the attestations of a key's shares, which the epoch plan
+// asks for where the federation's floor does.
 func (a *auditor) checkKeyShares(ctx context.Context, k *epochKey, reveals []fl.KeyReveal, refs []ref, opened map[string][]byte) error {
-	for i, r := range reveals {
-		if r.Attestation.IsZero() {
-			a.notChecked("that the key shares of epoch %d are of short secrets: they carry no attestations", k.epoch.Number())
-			continue
-		}
-		started := time.Now()
-		raw, err := a.blob(ctx, refs[i].String(), "attestation of the key share", r.Attestation, refs[i].id)
-		if err != nil {
-			return err
-		}
-		doc, ok := a.adopted(refs[i].at)
-		if !ok {
-			return a.lie(refs[i].String(), "its key share is attested and no proof keys had been adopted")
-		}
-		keys, err := a.keysOf(ctx, doc)
-		if err != nil {
-			return err
-		}
-		shape, err := rlwe.KeyShareShape(a.suite)
-		if err != nil {
-			return err
-		}
-		if keys.shares == nil {
-			if keys.shares, err = a.loadKeys(ctx, doc, shape); err != nil {
-				return err
+	plan := k.log.plan
+	if plan.body.ProofKeys.IsZero() {
+		for i, r := range reveals {
+			if !r.Attestation.IsZero() {
+				return a.lie(refs[i].String(), "it names an attestation, for which the epoch's plan names no proof keys")
 			}
 		}
-		common, err := keys.shares.NewCommonKey(a.suite, k.epoch.CRSSeed())
+		a.notChecked("that the key shares of epoch %d are of short secrets: they carry no attestations", k.epoch.Number())
+		return nil
+	}
+	doc, _ := a.keyNamed(plan.body.ProofKeys, plan.at)
+	keys, err := a.keysOf(ctx, doc)
+	if err != nil {
+		return err
+	}
+	shape, err := rlwe.KeyShareShape(a.suite)
+	if err != nil {
+		return err
+	}
+	if keys.shares == nil {
+		if keys.shares, err = a.loadKeys(ctx, doc, shape); err != nil {
+			return err
+		}
+	}
+	started := time.Now()
+	common, err := keys.shares.NewCommonKey(a.suite, k.epoch.CRSSeed())
+	if err != nil {
+		return err
+	}
+	for i, r := range reveals {
+		if r.Attestation.IsZero() {
+			return a.lie(refs[i].String(), "its key share is not attested, and the epoch's plan asks for it")
+		}
+		raw, err := a.blob(ctx, refs[i].String(), "attestation of the key share of "+string(r.Node), r.Attestation, refs[i].id)
 		if err != nil {
 			return err
 		}
@@ -140,12 +146,11 @@ func (a *auditor) checkKeyShares(ctx context.Context, k *epochKey, reveals []fl.
 		if err != nil {
 			return a.lie(refs[i].String(), "%v", err)
 		}
-		scope := &zk.MemberScope{Genesis: a.trust.Genesis, Epoch: k.epoch.Number(), Member: r.Node, CRS: common.Digest()}
-		if err := keys.shares.VerifyKeyShare(scope, common, share.P(), att); err != nil {
+		if err := keys.shares.VerifyKeyShare(zk.MemberScopeOf(plan.body, common, r.Node), common, share.P(), att); err != nil {
 			return a.lie(refs[i].String(), "%v", err)
 		}
-		a.checked("attestations of key shares", 1, started)
 	}
+	a.checked("attestations of key shares", len(reveals), started)
 	return nil
 }
 

@@ -35,11 +35,63 @@ func (h hashList) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 // TestAudit runs a federation, audits it as a party and from its folder, and
 // then tells every lie that it can think of.
 func TestAudit(t *testing.T) {
-	f := newAudited(t)
+	t.Parallel()
+	f := newAudited(t, fl.ProofNone, attestedJob, plainJob)
 	t.Run("as a party", f.asParty)
 	t.Run("from the folder", f.fromFolder)
 	t.Run("damaged", f.damaged)
 	t.Run("forged", f.forged)
+}
+
+// TestAuditKeyShares: where the floor asks for it, the members' key shares are
+// attested, and an audit checks them.
+func TestAuditKeyShares(t *testing.T) {
+	t.Parallel()
+	f := newAudited(t, fl.ProofBounded)
+	if !slices.ContainsFunc(f.party.Checks, func(c audit.Check) bool { return c.What == "attestations of key shares" && c.Count == 4 }) {
+		t.Errorf("checked %v", f.party.Checks)
+	}
+	for name, lie := range map[string]struct {
+		tell func(m *memory)
+		want string
+	}{
+		"a damaged attestation": {func(m *memory) {
+			_, d := find(m, func(d *fl.KeyReveal) bool { return d.Node == "gamma" })
+			m.blobs[d.Attestation] = append(m.get(d.Attestation), 0)
+		}, "attestation of the key share of gamma"},
+		"another's attestation": {func(m *memory) {
+			at, d := find(m, func(d *fl.KeyReveal) bool { return d.Node == "gamma" })
+			_, other := find(m, func(d *fl.KeyReveal) bool { return d.Node == "beta" })
+			d.Attestation = other.Attestation
+			before, after := m.sign(at, *d)
+			m.rekey(before, after)
+		}, "by gamma"},
+		"no attestation": {func(m *memory) {
+			at, d := find(m, func(d *fl.KeyReveal) bool { return d.Node == "gamma" })
+			d.Attestation = fl.Digest{}
+			before, after := m.sign(at, *d)
+			m.rekey(before, after)
+		}, "not attested"},
+		"a plan that asks for none": {func(m *memory) {
+			at, d := find(m, func(*fl.EpochPlan) bool { return true })
+			d.ProofKeys = fl.Digest{}
+			m.sign(at, *d)
+		}, "genesis' floor"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := f.on(t)
+			f.must(withFolder(t.Context(), f.dir, nil, func(src audit.Source) error {
+				m := f.read(t, src)
+				lie.tell(m)
+				_, err := audit.Audit(t.Context(), m, audit.Selection{}, nil)
+				var found *audit.Lie
+				if !errors.As(err, &found) || !strings.Contains(found.Error(), lie.want) {
+					t.Errorf("found %v, want %q", err, lie.want)
+				}
+				return nil
+			}))
+		})
+	}
 }
 
 func (f *audited) asParty(t *testing.T) {

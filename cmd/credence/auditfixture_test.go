@@ -47,18 +47,18 @@ type audited struct {
 	note  []byte       // the checkpoint that the owner kept
 }
 
-// newAudited runs two jobs of two rounds each, one attested and one not, audits
-// them as a party, and stops everything.
-func newAudited(t *testing.T) *audited {
+// newAudited runs a job of two rounds for each that is named, one attested and
+// one not, cancels a third, audits them as a party, and stops everything.
+func newAudited(t *testing.T, floor fl.ProofLevel, jobs ...fl.JobID) *audited {
 	ctx := t.Context()
 	quiet := slog.New(slog.DiscardHandler)
 	f := &audited{T: t, root: t.TempDir(), nodes: []fl.NodeID{"alpha", "beta", "gamma", "delta"}}
 	fed, err := federation.Start(ctx, federation.Options{
 		Dir: f.root,
 		Founding: aggregator.FoundingOptions{
-			Name: "clinic", Suite: "insecure-rlwe64-d1-v1", Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
+			Name: "clinic", Suite: "insecure-rlwe64-d1-v1", Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true, ProofFloor: floor,
 		},
-		Aggregator: aggregator.Options{Log: quiet, Tick: 50 * time.Millisecond, Grace: 5 * time.Second, JoinWindow: 5 * time.Second},
+		Aggregator: aggregator.Options{Log: quiet, Tick: 50 * time.Millisecond, Grace: 20 * time.Second, JoinWindow: 5 * time.Second},
 		Node:       client.Options{Log: quiet, Wait: 2 * time.Second, AllowInsecure: true},
 	})
 	f.must(err)
@@ -93,10 +93,10 @@ func newAudited(t *testing.T) *audited {
 	owner, err := fed.Connect(home)
 	f.must(err)
 	defer func() { f.must(owner.Close()) }()
+	f.must(fed.Aggregator().SetUpProofs(ctx, t.TempDir(), nil))
 	_, err = fed.Aggregator().OpenEpoch(ctx, f.nodes)
 	f.must(err)
-	f.must(fed.Aggregator().SetUpProofs(ctx, t.TempDir(), nil))
-	for _, job := range []fl.JobID{cancelledJob, attestedJob, plainJob} {
+	for _, job := range append([]fl.JobID{cancelledJob}, jobs...) {
 		o := client.JobOptions{
 			Job: job, SchemaText: string(text), Model: models.Spec{Kind: models.Logistic, Inputs: 30, Classes: 2},
 			Training: models.TrainConfig{LearningRate: 0.1, Epochs: 1, BatchSize: 16, Seed: 1},
@@ -104,7 +104,7 @@ func newAudited(t *testing.T) *audited {
 			Clip:     fl.Clip{Value: 1}, Rounds: 2, MinCohort: 3, RoundDeadline: 30, Budget: 1000,
 			Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 5, ProofLevel: fl.ProofNone,
 		}
-		if job == attestedJob {
+		if job != plainJob && floor == fl.ProofBounded || job == attestedJob {
 			o.ProofLevel, o.Clip.Norm = fl.ProofBounded, 0.5
 		}
 		if job == cancelledJob {
@@ -114,17 +114,19 @@ func newAudited(t *testing.T) *audited {
 		f.must(err)
 	}
 	f.must(owner.CancelJob(ctx, cancelledJob, "a mistake"))
-	f.await(ctx, owner)
+	f.await(ctx, fed, owner)
 	checkpoint, err := owner.Checkpoint(ctx)
 	f.must(err)
 	f.note = checkpoint.Note
 	f.must(fed.Aggregator().Grant(ctx, "lab", 7, "a grant after the jobs"))
 	f.party, err = audit.Audit(ctx, audit.Connection(owner), audit.Selection{}, nil)
 	f.must(err)
-	published, err := owner.Pull(ctx, attestedJob, 0)
-	f.must(err)
-	f.model = filepath.Join(f.root, "model.safetensors")
-	f.must(writeModel(f.model, formatSafetensors, published))
+	if len(jobs) > 0 {
+		published, err := owner.Pull(ctx, attestedJob, 0)
+		f.must(err)
+		f.model = filepath.Join(f.root, "model.safetensors")
+		f.must(writeModel(f.model, formatSafetensors, published))
+	}
 	stopped = true
 	f.must(fed.Stop())
 	f.key, err = identity.Load(f.dir)
@@ -146,8 +148,8 @@ func (f *audited) must(err error) {
 	}
 }
 
-// await waits until every job is over.
-func (f *audited) await(ctx context.Context, owner *client.Remote) {
+// await waits until there is a collective key and every job is over.
+func (f *audited) await(ctx context.Context, fed *federation.Federation, owner *client.Remote) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -155,7 +157,9 @@ func (f *audited) await(ctx context.Context, owner *client.Remote) {
 	for {
 		jobs, err := owner.Jobs(ctx)
 		f.must(err)
-		if !slices.ContainsFunc(jobs, func(j client.JobView) bool { return !j.Final() }) {
+		epochs, err := fed.Aggregator().Store().Epochs(ctx)
+		f.must(err)
+		if epochs[0].Key != nil && !slices.ContainsFunc(jobs, func(j client.JobView) bool { return !j.Final() }) {
 			return
 		}
 		select {
@@ -380,6 +384,13 @@ func (m *memory) refer(before, after fl.Digest) {
 			e.tx.Ref = after
 		}
 	}
+}
+
+// rekey makes the epoch key name another reveal.
+func (m *memory) rekey(before, after fl.Digest) {
+	at, key := find(m, func(*fl.EpochKey) bool { return true })
+	key.Reveals[slices.Index(key.Reveals, before)] = after
+	m.sign(at, *key)
 }
 
 // transaction returns the place of a transaction.

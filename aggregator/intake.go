@@ -209,7 +209,9 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 // refuseCopies refuses an update that holds a ciphertext of another client of
 // the round: whoever copies one doubles an update that it cannot read.
 func (a *Aggregator) refuseCopies(ctx context.Context, h fl.UpdateHeader) error {
-	docs, err := a.store.RoundDocuments(ctx, h.Job, h.Round)
+	a.rounds.mu.Lock()
+	defer a.rounds.mu.Unlock()
+	held, err := a.holdersOf(ctx, roundKey{h.Job, h.Round})
 	if err != nil {
 		return err
 	}
@@ -219,20 +221,12 @@ func (a *Aggregator) refuseCopies(ctx context.Context, h fl.UpdateHeader) error 
 			return fl.Refuse(fl.CodeConflict, h.Node, "the update holds the same ciphertext twice")
 		}
 		mine[c.Digest] = true
+		if owner, taken := held[c.Digest]; taken && owner != h.Node {
+			return fl.Refuse(fl.CodeConflict, h.Node, "the ciphertext of shard %d is a copy of another client's", c.Shard)
+		}
 	}
-	for _, d := range docs {
-		var other fl.UpdateHeader
-		if d.Kind != other.Kind() || d.Signer == h.Node {
-			continue
-		}
-		if err := d.Read(&other); err != nil {
-			return err
-		}
-		for _, c := range other.Ciphertexts {
-			if mine[c.Digest] {
-				return fl.Refuse(fl.CodeConflict, h.Node, "the ciphertext of shard %d is a copy of another client's", c.Shard)
-			}
-		}
+	for digest := range mine {
+		held[digest] = h.Node // before the update is stored, so that a copy cannot slip in between
 	}
 	return nil
 }

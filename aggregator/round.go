@@ -40,6 +40,9 @@ func (a *Aggregator) mayStep(ctx context.Context, job fl.JobID, number uint64, e
 
 // roundState decodes the stored state of a round.
 func (a *Aggregator) roundState(ctx context.Context, r store.Round) (round.State, error) {
+	if state, held := a.rounds.state(r); held {
+		return state, nil
+	}
 	var plan fl.Plan
 	if err := a.readOwn(r.Plan, &plan); err != nil {
 		return round.State{}, err
@@ -48,7 +51,11 @@ func (a *Aggregator) roundState(ctx context.Context, r store.Round) (round.State
 	if err != nil {
 		return round.State{}, err
 	}
-	return round.Decode(config, r.State)
+	state, err := round.Decode(config, r.State)
+	if err == nil {
+		a.rounds.keep(r, state)
+	}
+	return state, err
 }
 
 // epochPlan returns the plan of an epoch. It never changes, and every look at a

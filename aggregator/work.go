@@ -204,17 +204,13 @@ func (a *Aggregator) offerTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 
 // roundTasks asks for updates, noise and decryption shares of active rounds.
 func (a *Aggregator) roundTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
-	active, err := a.store.ActiveRounds(ctx)
+	active, err := a.activeRounds(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var tasks []*flpb.Task
 	for _, r := range active {
-		state, err := a.roundState(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		more, err := a.tasksInRound(ctx, node, r, state)
+		more, err := a.tasksInRound(ctx, node, r.Round, r.state)
 		if err != nil {
 			return nil, err
 		}

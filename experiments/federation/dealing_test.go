@@ -183,7 +183,7 @@ func (m *cheat) step(task *flpb.EpochTask) {
 		}
 		reveal, err := m.holder.Reveal(number, commitments)
 		m.must(err)
-		m.send(fl.KeyReveal{Genesis: genesis, EpochPlan: m.planID, Node: m.node, Reveal: m.upload(reveal), Attestation: m.upload([]byte("opaque"))})
+		m.send(fl.KeyReveal{Genesis: genesis, EpochPlan: m.planID, Node: m.node, Reveal: m.upload(reveal)})
 	case task.GetStep() == "":
 		d, err := m.dealer.Deal(number)
 		m.must(err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -251,8 +252,22 @@ func (s *simulation) join() {
 		join.Capability.MaxShards = 1
 	}
 	n.home = s.enrol(n.id, aggregator.InviteOptions{Roles: []fl.Role{fl.RoleNode}}, join)
+	s.must(oneByOne(s.nodeDir(n.id)))
 	s.nodes = append(s.nodes, n)
 	s.open(n)
+}
+
+// oneByOne limits a node's upload rate, to more than any link here has: a node
+// with a limit sends its blobs one after the other, and only then does the seed
+// decide which call meets which fault. What nodes send side by side is tested
+// where real loops run, in TestNetworkFaults and TestAggregatorRestarts.
+func oneByOne(dir string) error {
+	path := filepath.Join(dir, "node.yaml")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(raw, "upload_kbit: 100000000\n"...), 0o600)
 }
 
 // open starts a node that is down.

@@ -9,7 +9,7 @@ import (
 
 // Lie is the first statement that does not hold.
 type Lie struct {
-	Stage    string `json:"stage"`              // of the audit: log, documents, epochs, proofs, rounds, credits
+	Stage    string `json:"stage"`              // of the audit: log, documents, epochs, rounds, credits
 	Where    string `json:"where"`              // the document, log entry, blob or posting
 	What     string `json:"what"`               // what is wrong with it
 	Expected string `json:"expected,omitempty"` // what it had to be

@@ -6,20 +6,25 @@ import (
 	"slices"
 
 	"credence/fl"
+	"credence/fl/round"
 )
 
 // mayRead decides whether a party may download a blob. A blob is read through
 // a document that names it, and the kind of the document decides who may:
 // models, keys and sums are for every party; a sealed box for its receiver; a
-// client's ciphertext and a decryption share for nobody.
+// decryption share for every party once its round is published, so that anyone
+// opens the sum again; a client's ciphertext for nobody.
 func (a *Aggregator) mayRead(ctx context.Context, node fl.NodeID, digest, via fl.Digest) error {
 	envelope, err := a.store.Document(ctx, via)
 	if err != nil {
 		return err
 	}
 	named, err := readable(envelope, node)
-	if envelope.Kind == (fl.Complaint{}).Kind() {
+	switch envelope.Kind {
+	case fl.Complaint{}.Kind():
 		named, err = a.disputedBoxes(ctx, envelope)
+	case fl.DecryptionShare{}.Kind():
+		named, err = a.publishedShares(ctx, envelope)
 	}
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", via.Short(), err)
@@ -115,6 +120,26 @@ func (a *Aggregator) disputedBoxes(ctx context.Context, envelope fl.Envelope) ([
 			return nil, err
 		}
 		out = append(out, boxes...)
+	}
+	return out, nil
+}
+
+// publishedShares lists the decryption shares of a round that is published. The
+// sum that they open is public then, and what they hide beside it is hidden from
+// the aggregator too. Before that, and of a round that was aborted, nobody reads
+// them.
+func (a *Aggregator) publishedShares(ctx context.Context, envelope fl.Envelope) ([]fl.Digest, error) {
+	var d fl.DecryptionShare
+	if err := envelope.Read(&d); err != nil {
+		return nil, err
+	}
+	r, err := a.store.Round(ctx, d.Job, d.Round)
+	if err != nil || round.Phase(r.Phase) != round.Published {
+		return nil, err
+	}
+	out := make([]fl.Digest, len(d.Shares))
+	for i, s := range d.Shares {
+		out[i] = s.Digest
 	}
 	return out, nil
 }

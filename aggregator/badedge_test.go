@@ -248,7 +248,7 @@ func TestBadBlobs(t *testing.T) {
 	}{
 		{"another client's ciphertext", fl.CodeNotAllowed, header.Ciphertexts[0].Digest, headerID},
 		{"a ciphertext through the seal", fl.CodeNotAllowed, header.Ciphertexts[0].Digest, r.sealID},
-		{"a decryption share", fl.CodeNotAllowed, shares["alpha"].Shares[0].Digest, shareID},
+		{"a decryption share, once its round is published", "", shares["alpha"].Shares[0].Digest, shareID},
 		{"noise sealed for another", fl.CodeNotAllowed, theirs, dealingID},
 		{"a key share sealed for another", fl.CodeNotAllowed, kd.Boxes[0].Digest, keyDealingID},
 		{"a key share sealed for another, through the key", fl.CodeNotAllowed, kd.Boxes[0].Digest, key},

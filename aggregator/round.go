@@ -241,6 +241,7 @@ func (a *Aggregator) seal(ctx context.Context, r store.Round, state round.State,
 		}
 		headers[node] = h
 		seal.Headers = append(seal.Headers, digest)
+		seal.Accepted = append(seal.Accepted, state.Updates[node].At)
 	}
 	for _, dealer := range effect.Dealers {
 		seal.Dealings = append(seal.Dealings, state.Dealings[dealer].Digest)

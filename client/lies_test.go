@@ -92,11 +92,12 @@ func (s *sealed) show(sealDoc fl.Envelope, headers ...fl.Envelope) error {
 // honest signs the headers of the seal's clients and enters them.
 func (s *sealed) honest() (out []fl.Envelope) {
 	s.Helper()
-	s.seal.Headers = nil
+	s.seal.Headers, s.seal.Accepted = nil, nil
 	for _, m := range s.seal.Clients {
 		e := s.force(s.headers[m], m, s.homes[m].Keys.Signing)
 		out = append(out, e)
 		s.seal.Headers = append(s.seal.Headers, e.Digest())
+		s.seal.Accepted = append(s.seal.Accepted, stageStart)
 	}
 	return out
 }

@@ -135,6 +135,42 @@ type LogEntry struct {
 	Bytes []byte
 }
 
+// Entries downloads the first entries of the log from an index on, at least one
+// and none from index to on. Whether they are what the aggregator signed is for
+// the caller to check.
+func (r *Remote) Entries(ctx context.Context, from, to int64) ([]LogEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := r.api.ListEntries(ctx, &flpb.ListEntriesRequest{From: from, To: to})
+	if err != nil {
+		return nil, fmt.Errorf("reading the log from entry %d: %w", from, flpb.FromStatus(err))
+	}
+	if len(answer.GetEntries()) == 0 {
+		return nil, fmt.Errorf("%w: the aggregator has signed a log of %d entries and shows %d", translog.ErrNotInLog, to, from)
+	}
+	out := make([]LogEntry, len(answer.GetEntries()))
+	for i, e := range answer.GetEntries() {
+		n := from + int64(i)
+		if e.GetIndex() != n || n >= to {
+			return nil, fmt.Errorf("%w: entry %d where entry %d was asked for", translog.ErrMalformed, e.GetIndex(), n)
+		}
+		out[i] = LogEntry{Index: n, Kind: e.GetKind(), Bytes: e.GetBytes()}
+	}
+	return out, nil
+}
+
+// KeptCheckpoint returns the checkpoint that this party verified last, with the
+// aggregator's signature, or nil when it has seen none.
+func (r *Remote) KeptCheckpoint() ([]byte, error) {
+	r.logbook.mu.Lock()
+	defer r.logbook.mu.Unlock()
+	_, signed, err := r.logbook.held(checkpointFile)
+	return signed, err
+}
+
+// Home returns the folder that the connection is for.
+func (r *Remote) Home() *Home { return r.home }
+
 // ReadLog downloads the whole log and gives every entry to f, in order. When
 // it returns without an error, the entries are exactly those of the returned,
 // verified checkpoint; until then f has been given what is not verified yet.
@@ -145,25 +181,17 @@ func (r *Remote) ReadLog(ctx context.Context, f func(LogEntry) error) (Checkpoin
 	}
 	var tree hashes
 	for n := int64(0); n < c.Size; {
-		call, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := r.api.ListEntries(call, &flpb.ListEntriesRequest{From: n, To: c.Size})
-		cancel()
+		entries, err := r.Entries(ctx, n, c.Size)
 		if err != nil {
-			return c, fmt.Errorf("reading the log from entry %d: %w", n, flpb.FromStatus(err))
+			return c, err
 		}
-		if len(answer.GetEntries()) == 0 {
-			return c, fmt.Errorf("%w: the aggregator has signed a log of %d entries and shows %d", translog.ErrNotInLog, c.Size, n)
-		}
-		for _, e := range answer.GetEntries() {
-			if e.GetIndex() != n || n >= c.Size {
-				return c, fmt.Errorf("%w: entry %d where entry %d was asked for", translog.ErrMalformed, e.GetIndex(), n)
-			}
-			more, err := translog.Append(n, e.GetBytes(), tree)
+		for _, e := range entries {
+			more, err := translog.Append(n, e.Bytes, tree)
 			if err != nil {
 				return c, fmt.Errorf("hashing entry %d of the log: %w", n, err)
 			}
 			tree = append(tree, more...)
-			if err := f(LogEntry{Index: n, Kind: e.GetKind(), Bytes: e.GetBytes()}); err != nil {
+			if err := f(e); err != nil {
 				return c, err
 			}
 			n++

@@ -408,7 +408,7 @@ func TestMemberChecksTheLog(t *testing.T) {
 	}
 
 	seal := fl.Seal{
-		Genesis: s.id, Plan: planDoc.Digest(), Job: "j", Round: 1, Clients: []fl.NodeID{"alpha", "beta"},
+		Genesis: s.id, Plan: planDoc.Digest(), Job: "j", Round: 1, Clients: []fl.NodeID{"alpha", "beta"}, Accepted: []time.Time{stageStart, stageStart},
 		Dealers: []fl.NodeID{"alpha", "beta"}, Dealings: []fl.Digest{{1}, {2}}, SealedAt: stageStart,
 		Sums: []fl.SealedSum{{Contributors: []fl.NodeID{"alpha", "beta"}, C0: fl.Digest{3}, C1: fl.Digest{4}}},
 	}

@@ -218,7 +218,12 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 	}
 }
 
-// Fetch downloads a blob that a document names and verifies it.
+// ErrDamaged says that the aggregator sent a blob of another digest than the
+// one asked for.
+var ErrDamaged = errors.New("the bytes do not match the digest")
+
+// Fetch downloads a blob that a document names and verifies it. Bytes of
+// another digest are ErrDamaged.
 func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, error) {
 	var data []byte
 	for {
@@ -244,7 +249,7 @@ func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, erro
 		}
 	}
 	if sha256.Sum256(data) != digest {
-		return nil, fmt.Errorf("downloading blob %s: the bytes do not match the digest", digest.Short())
+		return nil, fmt.Errorf("downloading blob %s: %w", digest.Short(), ErrDamaged)
 	}
 	return data, nil
 }

@@ -45,7 +45,7 @@ func samples() []Document {
 		&UpdateHeader{Genesis: g, Plan: plan, EpochKey: key, Job: "job", Round: 1, Node: "north", Ciphertexts: []ShardCiphertext{{0, testDigest("c0")}, {2, testDigest("c2")}}, Steps: 10, ProofLevel: ProofNone},
 		&Receipt{Genesis: g, Subject: plan, Of: "update-header/v1", Node: "north", AcceptedAt: at},
 		&Seal{Genesis: g, Plan: plan, Job: "job", Round: 1, Headers: []Digest{g, key}, Clients: []NodeID{"north", "south"}, Dealers: []NodeID{"south", "north"}, Dealings: []Digest{g, key},
-			Sums: []SealedSum{{0, []NodeID{"north", "south"}, g, key}}, SealedAt: at},
+			Accepted: []time.Time{at, at}, Sums: []SealedSum{{0, []NodeID{"north", "south"}, g, key}}, SealedAt: at},
 		&DecryptionShare{Genesis: g, Seal: plan, Job: "job", Round: 1, Node: "north", Shares: []ShareRef{{0, g}, {1, key}}},
 		&Decline{Genesis: g, Plan: plan, Job: "job", Round: 1, Node: "north", Reason: "busy"},
 		&Manifest{Genesis: g, JobSpec: plan, Job: "job", Round: 2, Version: 1, Plan: plan, Seal: testDigest("s"), EpochKey: key, KeyHolders: []NodeID{"north", "south"},
@@ -312,6 +312,8 @@ func TestRoundDocumentsRefuse(t *testing.T) {
 	refusals(t, map[string]func(*Seal){
 		"one client":           func(s *Seal) { s.Clients, s.Headers = s.Clients[:1], s.Headers[:1] },
 		"header missing":       func(s *Seal) { s.Headers = s.Headers[:1] },
+		"acceptance missing":   func(s *Seal) { s.Accepted = s.Accepted[:1] },
+		"acceptance unset":     func(s *Seal) { s.Accepted[1] = time.Time{} },
 		"empty header":         func(s *Seal) { s.Headers[0] = Digest{} },
 		"one dealer":           func(s *Seal) { s.Dealers, s.Dealings = s.Dealers[:1], s.Dealings[:1] },
 		"dealing missing":      func(s *Seal) { s.Dealings = s.Dealings[:1] },

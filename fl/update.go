@@ -83,12 +83,15 @@ type SealedSum struct {
 // sums. It is signed by the aggregator; committee members check it before a
 // decryption share leaves.
 type Seal struct {
-	Genesis  Digest      `json:"genesis"`
-	Plan     Digest      `json:"plan"`
-	Job      JobID       `json:"job"`
-	Round    uint64      `json:"round"`
-	Headers  []Digest    `json:"headers"`  // update headers, sorted by client
-	Clients  []NodeID    `json:"clients"`  // their signers, sorted
+	Genesis Digest   `json:"genesis"`
+	Plan    Digest   `json:"plan"`
+	Job     JobID    `json:"job"`
+	Round   uint64   `json:"round"`
+	Headers []Digest `json:"headers"` // update headers, sorted by client
+	Clients []NodeID `json:"clients"` // their signers, sorted
+	// Accepted says when each client's update was accepted; timeliness is paid
+	// by it.
+	Accepted []time.Time `json:"accepted"`
 	Dealers  []NodeID    `json:"dealers"`  // members whose noise is used, in the order of the epoch
 	Dealings []Digest    `json:"dealings"` // their noise dealings
 	Sums     []SealedSum `json:"sums"`     // ascending by shard
@@ -107,6 +110,8 @@ func (s Seal) Validate() error {
 		return errors.New("seal: names no plan")
 	case len(s.Clients) < 2 || len(s.Headers) != len(s.Clients):
 		return fmt.Errorf("seal: %d clients, %d headers: want the same number, at least 2", len(s.Clients), len(s.Headers))
+	case len(s.Accepted) != len(s.Clients):
+		return fmt.Errorf("seal: %d clients, %d times of acceptance", len(s.Clients), len(s.Accepted))
 	case len(s.Dealers) < 2 || len(s.Dealings) != len(s.Dealers):
 		return fmt.Errorf("seal: %d dealers, %d dealings", len(s.Dealers), len(s.Dealings))
 	case len(s.Sums) == 0:
@@ -115,6 +120,11 @@ func (s Seal) Validate() error {
 		return errors.New("seal: an update header or a noise dealing has no digest")
 	case !slices.IsSorted(s.Clients):
 		return errors.New("seal: clients are not sorted")
+	}
+	for _, at := range s.Accepted {
+		if err := validTime("seal: accepted", at); err != nil {
+			return err
+		}
 	}
 	for i, sum := range s.Sums {
 		if sum.Shard != i || len(sum.Contributors) < 2 || sum.C0.IsZero() || sum.C1.IsZero() {

@@ -34,11 +34,21 @@ func (s *Store) Read(digest fl.Digest) ([]byte, error) { return s.readFile(diges
 // Import brings the keys that a proof-keys document names into the store: it
 // fetches the files that are not there and checks each.
 func (s *Store) Import(c fl.CircuitKeys, origin Origin, fetch func(fl.Digest) ([]byte, error)) error {
+	return s.bring(c, origin, fetch, c.Verifying, c.SRS, c.Proving)
+}
+
+// ImportVerifier is Import without the proving half, for LoadVerifier: what an
+// auditor needs is a fraction of the bytes.
+func (s *Store) ImportVerifier(c fl.CircuitKeys, origin Origin, fetch func(fl.Digest) ([]byte, error)) error {
+	return s.bring(c, origin, fetch, c.Verifying, c.SRS)
+}
+
+func (s *Store) bring(c fl.CircuitKeys, origin Origin, fetch func(fl.Digest) ([]byte, error), files ...fl.Digest) error {
 	m, err := manifestOf(c, origin)
 	if err != nil {
 		return err
 	}
-	for _, digest := range []fl.Digest{m.Verifying, m.SRS, m.Proving} {
+	for _, digest := range files {
 		if _, err := os.Stat(filepath.Join(s.dir, digest.String())); err == nil {
 			continue // Load checks it
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"credence/client/audit"
 	"credence/fl"
 )
 
@@ -21,6 +22,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitRefused     = 3
+	exitLie         = 4
 	exitInterrupted = 130
 )
 
@@ -57,6 +59,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // began is the command line's.
 func exitCode(ctx context.Context, err error, started bool) int {
 	var usage usageError
+	var lie *audit.Lie
 	switch {
 	case err == nil:
 		return exitOK
@@ -64,6 +67,8 @@ func exitCode(ctx context.Context, err error, started bool) int {
 		return exitUsage
 	case ctx.Err() != nil:
 		return exitInterrupted
+	case errors.As(err, &lie):
+		return exitLie
 	case fl.CodeOf(err) != "":
 		return exitRefused
 	}
@@ -80,6 +85,10 @@ func (a *app) complain(err error, code int) {
 	case exitUsage:
 		message += "\nRun '" + a.help + " --help' for how to use it."
 	}
+	if code == exitLie {
+		_, _ = fmt.Fprintf(a.err, "LIE: %s\n", message)
+		return
+	}
 	_, _ = fmt.Fprintf(a.err, "credence: %s\n", message)
 }
 
@@ -92,7 +101,7 @@ model is published and the contributors are paid in credits.
 Start here: credence demo
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the other side,
-130 interrupted. Results go to standard output, logs to standard error.
+4 an audit found a lie, 130 interrupted. Results go to standard output, logs to standard error.
 CREDENCE_DIR stands for --dir where that is missing.`)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetOut(a.out)
@@ -116,7 +125,7 @@ CREDENCE_DIR stands for --dir where that is missing.`)
 		a.started, a.help = true, cmd.CommandPath()
 		return a.checkLog()
 	}
-	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newModel(a), newLedger(a), newLog(a), newWitness(a), newVersion(a))
+	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newModel(a), newLedger(a), newLog(a), newWitness(a), newAudit(a), newVersion(a))
 	a.checkArguments(root)
 	return root
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -29,7 +30,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "listening": listening, "clinics": clinics, "capture": capture,
+			"exits": exits, "freeport": freePort, "listening": listening, "clinics": clinics, "capture": capture, "garble": garble,
 		},
 	})
 }
@@ -103,6 +104,21 @@ func clinics(ts *testscript.TestScript, _ bool, args []string) {
 // capture VAR: sets VAR to the standard output of the last command.
 func capture(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// garble DIR: changes a byte in every file of the folder.
+func garble(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil || len(raw) == 0 {
+			return err
+		}
+		raw[len(raw)/2] ^= 1
+		return os.WriteFile(path, raw, 0o600)
+	}))
 }
 
 func TestExitCodes(t *testing.T) {

@@ -85,6 +85,41 @@ func Open(ctx context.Context, path string, options ...Option) (*Store, error) {
 	return s, nil
 }
 
+// OpenReader opens the database at a path to look at it: nothing in it is
+// changed, not even its schema, and whatever would write fails.
+func OpenReader(ctx context.Context, path string) (*Store, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("store: %s: %w", path, err)
+	}
+	db, err := open(abs, readers, url.Values{
+		"mode": {"ro"}, "_dqs": {"0"},
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "query_only(1)", "trusted_schema(0)"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: opening %s: %w", abs, err)
+	}
+	s := &Store{path: abs, write: db, read: db, now: time.Now}
+	var id, version int
+	err = s.view(ctx, "looking whose database it is", func(t tx) error {
+		if err := t.sql.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil || id != applicationID {
+			return err
+		}
+		return t.sql.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version").Scan(&version)
+	})
+	switch {
+	case err != nil:
+	case id != applicationID:
+		err = errors.New("the file is a database of another program: name another file")
+	case version < backfillVersion:
+		err = fmt.Errorf("its schema is version %d, from before there was a log: serve it once with this program", version)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("store: opening %s to look at it: %w", abs, err), s.Close())
+	}
+	return s, nil
+}
+
 // Close releases the file. What was stored stays.
 func (s *Store) Close() error {
 	if err := errors.Join(s.read.Close(), s.write.Close()); err != nil {
@@ -131,6 +166,10 @@ func connect(path string, connections int, busy time.Duration) (*sql.DB, error) 
 			"trusted_schema(0)",
 		},
 	}
+	return open(path, connections, query)
+}
+
+func open(path string, connections int, query url.Values) (*sql.DB, error) {
 	name := (&url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}).String()
 	connector, err := sqlitedriver.NewConnector(name)
 	if err != nil {

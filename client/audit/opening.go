@@ -1,0 +1,192 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"credence/fl"
+	"credence/he"
+	"credence/he/threshold"
+)
+
+// parameters is a model that was read, by its digest.
+type parameters struct {
+	digest fl.Digest
+	values []float32
+}
+
+// checkPublished opens the sums of a round again and checks that its manifest
+// follows.
+func (a *auditor) checkPublished(ctx context.Context, r *roundLog, sums []*he.Sum) error {
+	started := time.Now()
+	m, plan, where := r.manifest.body, r.plan.body, r.manifest.String()
+	setup := ""
+	if plan.ProofLevel.Attested() {
+		setup = a.proofKeysOf(r).body.Setup
+	}
+	for _, f := range []struct {
+		what            string
+		expected, found any
+	}{
+		{"job", r.job.spec.id, m.JobSpec}, {"epoch key", plan.EpochKey, m.EpochKey}, {"base model", plan.BaseModel, m.BaseModel},
+		{"version", uint64(len(r.job.published(r.manifest.at)) + 1), m.Version}, {"proof level", plan.ProofLevel, m.ProofLevel}, {"proof set-up", setup, m.ProofSetup},
+		{"epsilon", "infinity", m.Epsilon}, {"time of the seal", clock(r.seal.body.SealedAt), clock(m.SealedAt)},
+	} {
+		if f.expected != f.found {
+			return a.differs(where, "its "+f.what+" does not follow", f.expected, f.found)
+		}
+	}
+	if m.OpenedAt.Before(m.SealedAt) {
+		return a.lie(where, "it was opened before it was sealed")
+	}
+	a.checked("manifests that follow from plan and seal", 1, started)
+
+	started = time.Now()
+	opened, err := a.open(ctx, r, sums)
+	if err != nil {
+		return err
+	}
+	a.checked("sums opened from the decryption shares, noise within its bound", len(sums), started)
+
+	started = time.Now()
+	contributors := make([][]fl.NodeID, len(sums))
+	for i, s := range r.seal.body.Sums {
+		contributors[i] = s.Contributors
+	}
+	mean, figures, err := fl.MeanUpdate(plan, r.job.spec.body.Parameters, contributors, opened)
+	if err != nil {
+		return a.lie(where, "its sums give no mean: %v", err)
+	}
+	if figures != m.Figures {
+		return a.differs(where, "its figures are not those of the sums", fmt.Sprintf("%+v", figures), fmt.Sprintf("%+v", m.Figures))
+	}
+	base, err := a.parameters(ctx, r.plan.String(), "base model", plan.BaseModel, r.plan.id, r.job.spec.body.Parameters)
+	if err != nil {
+		return err
+	}
+	strategy, err := fl.NewStrategy(r.job.spec.body.Strategy)
+	if err != nil {
+		return a.lie(r.job.spec.String(), "%v", err)
+	}
+	next, err := strategy.Apply(base, mean)
+	if err != nil {
+		return a.lie(where, "%v", err)
+	}
+	if got := fl.DigestBytes(fl.EncodeParameters(next)); got != m.Model {
+		return a.differs(where, "the published model is not what the strategy makes of the mean", got, m.Model)
+	}
+	if _, err := a.parameters(ctx, where, "model", m.Model, r.manifest.id, r.job.spec.body.Parameters); err != nil {
+		return err
+	}
+	a.checked("published models that follow from the opened sums", 1, started)
+	return nil
+}
+
+// open combines the decryption shares of the holders that the manifest names.
+func (a *auditor) open(ctx context.Context, r *roundLog, sums []*he.Sum) ([][]int64, error) {
+	m, where := r.manifest.body, r.manifest.String()
+	epoch := a.epochs[r.plan.body.EpochKey].epoch
+	t := epoch.Threshold()
+	if !slices.IsSorted(m.KeyHolders) || !slices.IsSorted(m.WrongShare) {
+		return nil, a.lie(where, "its key holders are not sorted")
+	}
+	if len(m.KeyHolders) < t {
+		return nil, a.differs(where, "it was opened by too few key holders", fmt.Sprintf("at least %d", t), len(m.KeyHolders))
+	}
+	// A share that is wrong in one sum and right in another counts for that one.
+	least, most := len(m.KeyHolders)-t, len(m.KeyHolders)-t+len(m.WrongShare)
+	if m.SharesChecked < least || m.SharesChecked > most {
+		return nil, a.differs(where, "it claims another number of shares beyond the threshold that agreed", fmt.Sprintf("%d to %d", least, most), m.SharesChecked)
+	}
+	out := make([][]int64, len(sums))
+	accused := map[fl.NodeID]bool{} // whose share is right in every sum
+	for _, node := range m.WrongShare {
+		if slices.Contains(m.KeyHolders, node) {
+			return nil, a.lie(where, "%s is both a key holder and one whose share was wrong", node)
+		}
+		accused[node] = true
+	}
+	for shard, sum := range sums {
+		var shares []threshold.DecryptionShare
+		for _, node := range m.KeyHolders {
+			share, err := a.share(ctx, r, node, shard)
+			if err != nil {
+				return nil, err
+			}
+			shares = append(shares, share)
+		}
+		got, err := threshold.Combine(epoch, sum, len(r.seal.body.Dealers), shares)
+		if err != nil {
+			return nil, a.lie(where, "the sum of shard %d does not open: %v", shard, err)
+		}
+		if len(got.Wrong) > 0 {
+			return nil, a.lie(r.shares[fl.NodeID(got.Wrong[0])].String(), "its share of shard %d does not fit the others, and the manifest counts it", shard)
+		}
+		out[shard] = got.Values
+		for node := range accused {
+			share, err := a.share(ctx, r, node, shard)
+			if err != nil {
+				return nil, err
+			}
+			with, err := threshold.Combine(epoch, sum, len(r.seal.body.Dealers), append(slices.Clone(shares), share))
+			if err != nil || len(with.Wrong) > 0 {
+				delete(accused, node)
+			}
+		}
+	}
+	for node := range accused {
+		return nil, a.lie(where, "it says that the decryption share of %s was wrong, and it is right", node)
+	}
+	return out, nil
+}
+
+// share reads one decryption share.
+func (a *auditor) share(ctx context.Context, r *roundLog, node fl.NodeID, shard int) (threshold.DecryptionShare, error) {
+	doc, ok := r.shares[node]
+	if !ok || doc.at > r.manifest.at {
+		return threshold.DecryptionShare{}, a.lie(r.manifest.String(), "it names a decryption share of %s that the log does not hold before it", node)
+	}
+	if err := a.counts(doc.ref); err != nil {
+		return threshold.DecryptionShare{}, err
+	}
+	if shard >= len(doc.body.Shares) {
+		return threshold.DecryptionShare{}, a.lie(doc.String(), "it holds no share of shard %d", shard)
+	}
+	raw, err := a.blob(ctx, doc.String(), fmt.Sprintf("decryption share of shard %d", shard), doc.body.Shares[shard].Digest, doc.id)
+	return threshold.DecryptionShare{Member: string(node), Share: raw}, err
+}
+
+// parameters reads a model. The last one is kept: it is the next round's base.
+func (a *auditor) parameters(ctx context.Context, where, what string, digest, via fl.Digest, n int) ([]float32, error) {
+	if a.base.digest == digest && a.base.values != nil {
+		return a.base.values, nil
+	}
+	raw, err := a.blob(ctx, where, what, digest, via)
+	if err != nil {
+		return nil, err
+	}
+	values, err := fl.DecodeParameters(raw, n)
+	if err != nil {
+		return nil, a.lie(fmt.Sprintf("blob %s (%s, named by %s)", digest.Short(), what, where), "%v", err)
+	}
+	a.base = parameters{digest, values}
+	return values, nil
+}
+
+// checkModel checks that a model that somebody holds is a published one.
+func (a *auditor) checkModel(selected []*roundLog) error {
+	if a.sel.Model == nil {
+		return nil
+	}
+	started := time.Now()
+	got := fl.DigestBytes(fl.EncodeParameters(a.sel.Model))
+	for _, r := range selected {
+		if r.manifest != nil && r.manifest.body.Model == got {
+			a.checked(fmt.Sprintf("%s is version %d of job %s", a.sel.ModelName, r.manifest.body.Version, r.manifest.body.Job), 1, started)
+			return nil
+		}
+	}
+	return a.lie(a.sel.ModelName, "its parameters have digest %s, which no published model of the audited rounds has", got)
+}

@@ -110,10 +110,7 @@ func (a *Aggregator) acceptTestShare(ctx context.Context, from fl.Enrolment, doc
 		return time.Time{}, fl.Refuse(fl.CodeMalformed, d.Node, "%d test shares: want %d", len(d.Shares), shards)
 	}
 	for _, s := range d.Shares {
-		if err := a.needBlob(ctx, d.Node, "test share", s.Digest, a.suite.PolyBytes()); err != nil {
-			return time.Time{}, err
-		}
-		raw, err := a.blobs.Get(ctx, s.Digest)
+		raw, err := a.takeBlob(ctx, d.Node, "test share", s.Digest, a.suite.PolyBytes())
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -204,6 +204,11 @@ func Cosigned(signed []byte, origin string, log ed25519.PublicKey, name string, 
 	if len(n.Sigs) != 2 {
 		return nil, Checkpoint{}, fmt.Errorf("%w: no cosignature of %s", ErrUnsigned, name)
 	}
+	for _, s := range n.Sigs { // a signature has one spelling, so a copy cannot differ in it
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return nil, Checkpoint{}, fmt.Errorf("%w: the signature of %s is not canonical base64", ErrUnsigned, s.Name)
+		}
+	}
 	n.UnverifiedSigs = nil
 	kept, err := note.Sign(n)
 	if err != nil {

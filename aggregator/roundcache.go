@@ -46,6 +46,7 @@ type heldState struct {
 type activeRound struct {
 	store.Round
 	state round.State
+	plan  []byte // encoded, shared by all who are handed it
 }
 
 func newRoundCache() *roundCache {
@@ -94,7 +95,7 @@ func (a *Aggregator) activeRounds(ctx context.Context) ([]activeRound, error) {
 		if err != nil {
 			return nil, err
 		}
-		active[i] = activeRound{Round: r, state: state}
+		active[i] = activeRound{Round: r, state: state, plan: r.Plan.Encode()}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -28,12 +29,34 @@ func (a *Aggregator) tasksFor(ctx context.Context, party store.Party) ([]*flpb.T
 			tasks = append(tasks, more...)
 		}
 	}
-	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&flpb.WorkResponse{Tasks: tasks})
-	if err != nil {
-		return nil, nil, err
+	tag, err := tagOf(tasks)
+	return tasks, tag, err
+}
+
+// tagOf digests tasks. The large ones are digested from the bytes they share,
+// without a copy for every node that asks.
+func tagOf(tasks []*flpb.Task) ([]byte, error) {
+	h := sha256.New()
+	for _, task := range tasks {
+		var parts [][]byte
+		switch t := task.GetTask().(type) {
+		case *flpb.Task_Noise:
+			parts = [][]byte{[]byte("noise"), t.Noise.GetPlan(), t.Noise.GetEpochKey()}
+		case *flpb.Task_Train:
+			parts = [][]byte{[]byte("train"), t.Train.GetJobSpec(), t.Train.GetPlan(), t.Train.GetEpochKey()}
+		default:
+			raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(task)
+			if err != nil {
+				return nil, err
+			}
+			parts = [][]byte{[]byte("other"), raw}
+		}
+		for _, part := range parts {
+			_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part)))) // a hash never fails
+			_, _ = h.Write(part)
+		}
 	}
-	tag := sha256.Sum256(raw)
-	return tasks, tag[:], nil
+	return h.Sum(nil), nil
 }
 
 // epochTasks asks a member of the newest, open epoch for its next document,
@@ -210,7 +233,7 @@ func (a *Aggregator) roundTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 	}
 	var tasks []*flpb.Task
 	for _, r := range active {
-		more, err := a.tasksInRound(ctx, node, r.Round, r.state)
+		more, err := a.tasksInRound(ctx, node, r)
 		if err != nil {
 			return nil, err
 		}
@@ -219,7 +242,8 @@ func (a *Aggregator) roundTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 	return tasks, nil
 }
 
-func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.Round, state round.State) ([]*flpb.Task, error) {
+func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r activeRound) ([]*flpb.Task, error) {
+	state := r.state
 	members, err := a.epochPlan(ctx, state.Plan().Epoch)
 	if err != nil {
 		return nil, err
@@ -238,7 +262,7 @@ func (a *Aggregator) tasksInRound(ctx context.Context, node fl.NodeID, r store.R
 	if !update && !noise && !share {
 		return nil, nil
 	}
-	plan, key := r.Plan.Encode(), epoch.Key.Encode()
+	plan, key := r.plan, epoch.Key.Encode()
 	var tasks []*flpb.Task
 	if noise { // before training: it is quick, and the round cannot seal without
 		tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Noise{Noise: &flpb.NoiseTask{Plan: plan, EpochKey: key}}})

@@ -173,12 +173,22 @@ func (f *audited) await(ctx context.Context, fed *federation.Federation, owner *
 // copy returns a copy of the aggregator's folder to tamper with.
 func (f *audited) copy(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "aggregator")
-	f.must(os.CopyFS(dir, os.DirFS(f.dir)))
-	f.must(filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { // CopyFS keeps no modes
-		if err == nil && !e.IsDir() {
-			err = os.Chmod(path, 0o600)
+	f.must(filepath.WalkDir(f.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
 		}
-		return err
+		to := filepath.Join(dir, strings.TrimPrefix(path, f.dir))
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(to, 0o700)
+		case strings.Contains(to, "blobs"): // flip makes a new file
+			return os.Link(path, to)
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, raw, 0o600)
 	}))
 	return dir
 }
@@ -218,7 +228,7 @@ func flip(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	raw[len(raw)/2] ^= 1
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, raw, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 }

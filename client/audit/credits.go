@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"context"
 	"fmt"
 	"slices"
@@ -182,9 +183,12 @@ func (a *auditor) checkPayout(e entered, ledger *credit.Ledger, done map[string]
 	}
 	if where := r.manifest.String(); !slices.Equal(due, r.manifest.body.Postings) {
 		stated := credit.Transaction{ID: e.tx.ID, Ref: r.manifest.id, Postings: r.manifest.body.Postings}
-		lie := a.same(entered{e.at, stated}, credit.Transaction{ID: e.tx.ID, Ref: r.manifest.id, Postings: due}, nil).(*Lie)
-		lie.Where = where
-		return lie
+		err := a.same(entered{e.at, stated}, credit.Transaction{ID: e.tx.ID, Ref: r.manifest.id, Postings: due}, nil)
+		var lie *Lie
+		if errors.As(err, &lie) {
+			lie.Where = where
+		}
+		return err
 	}
 	want, err := credit.Payout(job, r.plan.body.Round, due, r.manifest.id, e.tx.At)
 	return a.same(e, want, err)

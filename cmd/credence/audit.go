@@ -95,7 +95,7 @@ func (f auditFlags) selection(args []string) (audit.Selection, error) {
 
 // readModelFile reads the model that has to be a published one.
 func readModelFile(path string, sel *audit.Selection) error {
-	file, err := os.Open(path) //nolint:gosec // the file that the user named
+	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("reading the model: %w", err)
 	}

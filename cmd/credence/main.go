@@ -100,13 +100,8 @@ model is published and the contributors are paid in credits.
 
 Start here: credence demo
 
-<<<<<<< HEAD
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the other side,
-4 an audit found a lie, 130 interrupted. Results go to standard output, logs to
-=======
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the other side, 4 an
 audit found a lie, 130 interrupted. Results go to standard output, logs to
->>>>>>> audit
 standard error. CREDENCE_DIR stands for --dir where that is missing.`)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetOut(a.out)

@@ -1,8 +1,8 @@
 package audit
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"

@@ -253,6 +253,7 @@ func TestSecondSum(t *testing.T) {
 	victim := slices.Index(seal.Clients, others[0].id)
 	seal.Clients = slices.Delete(slices.Clone(seal.Clients), victim, victim+1)
 	seal.Headers = slices.Delete(slices.Clone(seal.Headers), victim, victim+1)
+	seal.Accepted = slices.Delete(slices.Clone(seal.Accepted), victim, victim+1)
 	blobs, err := disk.Open(filepath.Join(s.dir, "aggregator", "blobs"), disk.Options{})
 	s.must(err)
 	suite, err := he.LookupSuite(simSuite)

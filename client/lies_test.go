@@ -260,6 +260,7 @@ func TestLyingPlans(t *testing.T) {
 		change     func(*sealed, *fl.Plan)
 	}{
 		{"for another federation", "another federation", func(_ *sealed, p *fl.Plan) { p.Genesis = fl.Digest{8} }},
+		{"below the genesis' proof floor", "proof level none", func(s *sealed, _ *fl.Plan) { s.node.home.Genesis.ProofFloor = fl.ProofBounded }},
 		{"below the genesis' minimum cohort", "minimum cohort", func(s *sealed, _ *fl.Plan) { s.node.home.Genesis.MinCohort = 4 }},
 		{"for another suite", "suite", func(_ *sealed, p *fl.Plan) { p.Slots++ }},
 		{"for values of other bits", "suite", func(_ *sealed, p *fl.Plan) { p.ValueBits++ }},

@@ -43,6 +43,8 @@ func (n *Node) openJob(ctx context.Context, raw []byte) (*work, error) {
 		return nil, err
 	case w.spec.Genesis != n.home.GenesisID:
 		return nil, errors.New("the job is for another federation")
+	case !w.spec.ProofLevel.AtLeast(n.home.Genesis.ProofFloor):
+		return nil, &declineError{fmt.Errorf("the job is at proof level %s and the genesis asks for at least %s", w.spec.ProofLevel, n.home.Genesis.ProofFloor)}
 	case w.spec.Owner != envelope.Signer || !owner.Has(fl.RoleOwner) || revoked:
 		return nil, fmt.Errorf("the job is signed by %s, who may not submit it", envelope.Signer)
 	}

@@ -152,6 +152,10 @@ func (n *Node) verifyPlan(envelope fl.Envelope, plan *fl.Plan) error {
 		return errors.New("the plan is for another federation")
 	case plan.MinCohort < n.home.Genesis.MinCohort:
 		return fmt.Errorf("the plan's minimum cohort is %d and the genesis says %d", plan.MinCohort, n.home.Genesis.MinCohort)
+	case !plan.ProofLevel.AtLeast(n.home.Genesis.ProofFloor):
+		// Without this an aggregator could switch the members' checks off: they
+		// verify attestations because the plan says so.
+		return fmt.Errorf("the plan is at proof level %s and the genesis asks for at least %s", plan.ProofLevel, n.home.Genesis.ProofFloor)
 	case plan.Slots != n.suite.Values() || plan.ValueBits != n.suite.ValueBits():
 		return fmt.Errorf("the plan is for ciphertexts of %d values of %d bits, suite %s has %d of %d", plan.Slots, plan.ValueBits, n.suite.Name(), n.suite.Values(), n.suite.ValueBits())
 	}

@@ -21,10 +21,7 @@ type shardProof struct {
 	lift   []bn254.G1Affine // H_i: to the masked quotients by X^N+1
 	norm   bn254.G1Affine   // W: to the masked partial norm; updates only
 
-	ar, krs bn254.G1Affine // Groth16
-	bs      bn254.G2Affine
-	witness bn254.G1Affine // Pedersen commitment to the witness
-	pok     bn254.G1Affine // its proof of knowledge
+	grothProof
 	opening bn254.G1Affine // KZG, all polynomials at the challenge
 
 	atCipher []fr.Element // C_i(r) + (r^N+1)*H_i(r)

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"credence/zk/tabular"
 )
 
 // Fractions and widths, in bits. SPEC.md of zk/circuit/training bounds every
 // integer from them.
 const (
 	FeatureFraction = 8
-	FeatureBits     = 16 // a cell is in [-2^15, 2^15)
 	WeightFraction  = 16
 	WeightBits      = 24 // a weight is in [-2^23, 2^23)
 	ScoreFraction   = 8
@@ -33,7 +34,7 @@ const (
 	MaxFeatures = 1 << 12
 	MaxOutputs  = 1 << 8
 	MaxHidden   = 1 << 10
-	MaxRows     = 1 << 16
+	MaxRows     = tabular.MaxRows
 	MaxSteps    = 1 << 10
 )
 
@@ -92,9 +93,6 @@ func (m Model) Validate() error {
 }
 
 func (m Model) exponential() bool { return m.Kind == Softmax || m.Kind == MLP }
-
-// Columns is the width of a table row: valid, features, targets.
-func (m Model) Columns() int { return 1 + m.Features + m.Outputs }
 
 // ErrorFraction is the number of fraction bits of an output's error.
 func (m Model) ErrorFraction() int {
@@ -187,66 +185,25 @@ func Params(weights []int32) []float32 {
 	return out
 }
 
-// A Table is a node's data on the grid: Capacity rows of Columns cells,
-// row-major, each row [valid, features, targets]. The first Rows rows have
-// valid 1, the others are zero throughout.
-type Table struct {
-	Capacity, Rows int
-	Cells          []int32
-}
-
-// NewTable lays out features and targets, both row-major and on the grid, in a
-// table of the given capacity. It refuses values outside the cells' range and
-// targets that are not what the model's kind wants; errors name row and column,
-// never a value.
-func (m Model) NewTable(capacity int, features, targets []int32) (*Table, error) {
+// CheckLayout reports ErrModel when tables of a layout are not what the model
+// trains on: its columns, and classes where it wants classes.
+func (m Model) CheckLayout(l tabular.Layout) error {
 	if err := m.Validate(); err != nil {
-		return nil, err
+		return err
 	}
-	rows := len(features) / m.Features
-	if len(features) != rows*m.Features || len(targets) != rows*m.Outputs || rows < 1 || rows > capacity || capacity > MaxRows {
-		return nil, fmt.Errorf("%w: %d feature and %d target cells for at most %d rows of %d and %d",
-			ErrModel, len(features), len(targets), capacity, m.Features, m.Outputs)
+	if err := l.Check(); err != nil {
+		return fmt.Errorf("fixedpoint: %w", err)
 	}
-	t := &Table{Capacity: capacity, Rows: rows, Cells: make([]int32, capacity*m.Columns())}
-	for i := range rows {
-		row := t.Cells[i*m.Columns():][:m.Columns()]
-		row[0] = 1
-		copy(row[1:], features[i*m.Features:][:m.Features])
-		copy(row[1+m.Features:], targets[i*m.Outputs:][:m.Outputs])
+	want := tabular.OneHot
+	switch m.Kind {
+	case Linear:
+		want = tabular.Real
+	case Logistic:
+		want = tabular.Binary
 	}
-	return t, m.checkTable(t)
-}
-
-// checkTable is what Train asks of a table.
-func (m Model) checkTable(t *Table) error {
-	width := m.Columns()
-	if t.Rows < 1 || t.Rows > t.Capacity || t.Capacity > MaxRows || len(t.Cells) != t.Capacity*width {
-		return fmt.Errorf("%w: a table of %d of %d rows with %d cells: want %d a row", ErrModel, t.Rows, t.Capacity, len(t.Cells), width)
-	}
-	for i := range t.Capacity {
-		row := t.Cells[i*width:][:width]
-		if valid := i < t.Rows; (row[0] == 1) != valid || row[0]>>1 != 0 {
-			return fmt.Errorf("%w: row %d of %d: its valid cell is wrong", ErrModel, i, t.Rows)
-		}
-		for j, c := range row[1:] {
-			if c < -1<<(FeatureBits-1) || c >= 1<<(FeatureBits-1) || i >= t.Rows && c != 0 {
-				return fmt.Errorf("%w: row %d, column %d: the cell is out of range or not padding", ErrModel, i, j+1)
-			}
-		}
-		if m.Kind == Linear || i >= t.Rows {
-			continue
-		}
-		ones := 0
-		for _, c := range row[1+m.Features:] {
-			if c>>1 != 0 {
-				return fmt.Errorf("%w: row %d: a target is neither 0 nor 1", ErrModel, i)
-			}
-			ones += int(c)
-		}
-		if m.exponential() && ones != 1 {
-			return fmt.Errorf("%w: row %d: %d targets are set, want one", ErrModel, i, ones)
-		}
+	if l.Kind != want || l.Features != m.Features || l.Targets != m.Outputs {
+		return fmt.Errorf("%w: a %s of %d features and %d outputs on tables %s: want %s targets and the same numbers",
+			ErrModel, m.Kind, m.Features, m.Outputs, l.Name(), want)
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package fixedpoint
 
-import "fmt"
+import (
+	"fmt"
+
+	"credence/zk/tabular"
+)
 
 // A Step is one gradient step's public part.
 type Step struct {
@@ -15,11 +19,11 @@ type Step struct {
 const MaxRate = 1 << 32
 
 // A Run is a whole local training with everything that was computed on the
-// way: what a proof needs. Slices over rows have a table's Capacity entries;
+// way: what a proof needs. Slices over rows have a layout's Rows entries;
 // padded rows are computed like the others and weigh nothing.
 type Run struct {
 	Model Model
-	Table *Table
+	Table *tabular.Table
 	Start []int32
 	Steps []*StepTrace
 }
@@ -40,7 +44,7 @@ type StepTrace struct {
 	Remainder  []uint64 // of the update's rounding, a parameter each
 
 	Hidden *HiddenTrace // mlp only
-	// Scores of the last layer, Capacity*Outputs: 2^16*rounded + remainder -
+	// Scores of the last layer, Rows*Outputs: 2^16*rounded + remainder -
 	// 2^15; linear keeps the exact score instead.
 	Score          []int64
 	ScoreRemainder []uint32
@@ -53,7 +57,7 @@ type StepTrace struct {
 	Sum, Reciprocal, Division []uint32
 }
 
-// A HiddenTrace is the hidden layer of one step, Capacity*Hidden values each.
+// A HiddenTrace is the hidden layer of one step, Rows*Hidden values each.
 type HiddenTrace struct {
 	Remainder []uint32 // of the score's rounding
 	On        []bool   // the rounded score is at least 1
@@ -63,12 +67,12 @@ type HiddenTrace struct {
 }
 
 // Train runs the steps from the given weights, on the grid.
-func (m Model) Train(t *Table, start []int32, steps []Step) (*Run, error) {
-	if err := m.Validate(); err != nil {
+func (m Model) Train(t *tabular.Table, start []int32, steps []Step) (*Run, error) {
+	if err := m.CheckLayout(t.Layout); err != nil {
 		return nil, err
 	}
-	if err := m.checkTable(t); err != nil {
-		return nil, err
+	if err := t.Check(); err != nil {
+		return nil, fmt.Errorf("fixedpoint: %w", err)
 	}
 	if len(start) != m.Parameters() {
 		return nil, fmt.Errorf("%w: %d weights for a %s of %d parameters", ErrModel, len(start), m.Kind, m.Parameters())
@@ -86,7 +90,7 @@ func (m Model) Train(t *Table, start []int32, steps []Step) (*Run, error) {
 		if s.Rate < 1 || s.Rate >= MaxRate {
 			return nil, fmt.Errorf("%w: step %d has rate %d: want 1 to %d", ErrModel, i+1, s.Rate, MaxRate-1)
 		}
-		if err := checkBatch(s.Batch, t.Rows); err != nil {
+		if err := checkBatch(s.Batch, t.Used); err != nil {
 			return nil, fmt.Errorf("step %d: %w", i+1, err)
 		}
 		trace, err := m.step(t, run.End(), s)
@@ -113,14 +117,13 @@ func checkBatch(batch []int, rows int) error {
 }
 
 // step computes one gradient step.
-func (m Model) step(t *Table, start []int32, s Step) (*StepTrace, error) {
+func (m Model) step(t *tabular.Table, start []int32, s Step) (*StepTrace, error) {
 	st := &StepTrace{Step: s, Start: start}
 	layers := m.Layers()
-	width := m.Columns()
-	rows := t.Capacity
+	rows := t.Layout.Rows
 	errs := make([]int64, rows*m.Outputs) // errors of the outputs
 	last := layers[len(layers)-1]
-	input := func(i int) (row []int32) { return t.Cells[i*width:][:1+m.Features] }
+	input := func(i int) []int64 { return t.Row(i)[:1+m.Features] }
 
 	// Forward: what enters the last layer, its scores, their curve.
 	lastInput := input
@@ -128,12 +131,15 @@ func (m Model) step(t *Table, start []int32, s Step) (*StepTrace, error) {
 		if err := m.forwardHidden(t, st, layers[0]); err != nil {
 			return nil, err
 		}
-		in := make([]int32, rows*(1+m.Hidden))
+		in := make([]int64, rows*(1+m.Hidden))
 		for i := range rows {
-			in[i*(1+m.Hidden)] = t.Cells[i*width] // the bias counts valid rows only
-			copy(in[i*(1+m.Hidden)+1:], st.Hidden.Out[i*m.Hidden:][:m.Hidden])
+			row := in[i*(1+m.Hidden):][:1+m.Hidden]
+			row[0] = t.Row(i)[0] // the bias counts valid rows only
+			for j, h := range st.Hidden.Out[i*m.Hidden:][:m.Hidden] {
+				row[1+j] = int64(h)
+			}
 		}
-		lastInput = func(i int) []int32 { return in[i*(1+m.Hidden):][:1+m.Hidden] }
+		lastInput = func(i int) []int64 { return in[i*(1+m.Hidden):][:1+m.Hidden] }
 	}
 	st.Score = make([]int64, rows*m.Outputs)
 	for i := range rows {
@@ -147,7 +153,7 @@ func (m Model) step(t *Table, start []int32, s Step) (*StepTrace, error) {
 	for i := range rows {
 		for k := range m.Outputs {
 			at := i*m.Outputs + k
-			target := int64(t.Cells[i*width+1+m.Features+k])
+			target := t.Target(i, k)
 			switch m.Kind {
 			case Linear:
 				errs[at] = st.Score[at] - target<<WeightFraction
@@ -192,11 +198,11 @@ func (m Model) step(t *Table, start []int32, s Step) (*StepTrace, error) {
 }
 
 // dot returns the exact score of output k: [1, inputs] times the weights.
-func dot(in, weights []int32, l Layer, k int) int64 {
+func dot(in []int64, weights []int32, l Layer, k int) int64 {
 	var z int64
 	for j, x := range in {
 		if x != 0 {
-			z += int64(x) * int64(weights[l.Index(j, k)])
+			z += x * int64(weights[l.Index(j, k)])
 		}
 	}
 	return z
@@ -209,13 +215,12 @@ func shiftRound(z int64) (q int64, rest uint32) {
 	return z >> ScoreShift, uint32(z & (1<<ScoreShift - 1))
 }
 
-func (m Model) forwardHidden(t *Table, st *StepTrace, l Layer) error {
-	n := t.Capacity * m.Hidden
+func (m Model) forwardHidden(t *tabular.Table, st *StepTrace, l Layer) error {
+	n := t.Layout.Rows * m.Hidden
 	h := &HiddenTrace{Remainder: make([]uint32, n), On: make([]bool, n), Slack: make([]uint32, n), Out: make([]int32, n)}
 	st.Hidden = h
-	width := m.Columns()
-	for i := range t.Capacity {
-		in := t.Cells[i*width:][:1+m.Features]
+	for i := range t.Layout.Rows {
+		in := t.Row(i)[:1+m.Features]
 		for j := range m.Hidden {
 			at := i*m.Hidden + j
 			q, rest := shiftRound(dot(in, st.Start, l, j))
@@ -294,8 +299,8 @@ func (m Model) curve(st *StepTrace, rows int) error {
 }
 
 // update moves one layer's weights against the gradient of its inputs and
-// errors (Capacity*l.Out of them) over the chosen rows.
-func (st *StepTrace) update(l Layer, chosen []bool, input func(int) []int32, errs []int64) error {
+// errors (Rows*l.Out of them) over the chosen rows.
+func (st *StepTrace) update(l Layer, chosen []bool, input func(int) []int64, errs []int64) error {
 	grad := make([]wide, l.Size())
 	for i, in := range chosen {
 		if !in {
@@ -307,7 +312,7 @@ func (st *StepTrace) update(l Layer, chosen []bool, input func(int) []int32, err
 			}
 			for k, e := range errs[i*l.Out:][:l.Out] {
 				at := l.Index(j, k) - l.Offset
-				grad[at] = grad[at].add(product(int64(x), e))
+				grad[at] = grad[at].add(product(x, e))
 			}
 		}
 	}

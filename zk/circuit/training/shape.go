@@ -7,6 +7,8 @@ import (
 
 	"credence/fl"
 	"credence/he"
+	"credence/zk/circuit/rlwe"
+	"credence/zk/circuit/table"
 	"credence/zk/fixedpoint"
 	"credence/zk/tabular"
 )
@@ -128,11 +130,11 @@ func (s *Shape) ownStart() bool { return s.Part != Whole }
 // Powers is the number of powers that the SRS needs: of a blinded table, of a
 // masked message and of masked weights.
 func (s *Shape) Powers() int {
-	return max(s.Layout.Cells()+2, s.N+MessageMasks, s.Model.Parameters()+WeightMasks)
+	return max(s.Layout.Cells()+table.Blinds, s.N+MessageMasks, s.Model.Parameters()+WeightMasks)
 }
 
 // Masks of committed polynomials: one more than the proofs that open them.
 const (
-	MessageMasks = 3 // opened by the encryption's proof and by this one
-	WeightMasks  = 3 // opened by the part that ends in them and the part that starts
+	MessageMasks = rlwe.LinkMasks // the encryption's proof and this one
+	WeightMasks  = 3              // the part that ends in them and the part that starts from them
 )

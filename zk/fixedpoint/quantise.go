@@ -34,8 +34,8 @@ type Quantiser struct {
 // NewQuantiser follows a plan's clipping: values in [-value, value] (L-infinity)
 // map to [-(2^(bits-1)-1), 2^(bits-1)-1] times weight/unit, and the whole
 // change is scaled to an L2 norm of at most norm (0: no bound). Compared with
-// fl.Quantiser, Factor is rounded to one part in 2^25 of 2^24*Factor and the
-// clipping happens after the rounding, so a clipped coordinate is exactly
+// fl.Quantiser, Factor is rounded down to a multiple of 2^-24, and the clipping
+// happens after the rounding, so a clipped coordinate is exactly
 // ceil(top*weight/unit).
 func NewQuantiser(value, norm float64, bits int, weight, unit int64) (Quantiser, error) {
 	refuse := func(format string, args ...any) (Quantiser, error) {
@@ -50,7 +50,9 @@ func NewQuantiser(value, norm float64, bits int, weight, unit int64) (Quantiser,
 	top := new(big.Rat).SetFrac(new(big.Int).Mul(big.NewInt(1<<(bits-1)-1), big.NewInt(weight)), big.NewInt(unit))
 	factor := new(big.Rat).Quo(top, new(big.Rat).SetFloat64(value))
 	factor.Mul(factor, new(big.Rat).SetFrac64(1<<NoiseBits, 1<<WeightFraction))
-	mu := nearest(factor)
+	// Rounded down, so that a bound on the values' norm that holds for the
+	// exact factor holds for this one.
+	mu := new(big.Int).Div(factor.Num(), factor.Denom())
 	if mu.Sign() == 0 || mu.Cmp(big.NewInt(maxClipFactor)) >= 0 {
 		return refuse("a clip value of %v is outside what the grid of weights can express", value)
 	}

@@ -87,10 +87,7 @@ func (m Model) Train(t *tabular.Table, start []int32, steps []Step) (*Run, error
 	}
 	run := &Run{Model: m, Table: t, Start: start}
 	for i, s := range steps {
-		if s.Rate < 1 || s.Rate >= MaxRate {
-			return nil, fmt.Errorf("%w: step %d has rate %d: want 1 to %d", ErrModel, i+1, s.Rate, MaxRate-1)
-		}
-		if err := checkBatch(s.Batch, t.Used); err != nil {
+		if err := s.Check(t.Used); err != nil {
 			return nil, fmt.Errorf("step %d: %w", i+1, err)
 		}
 		trace, err := m.step(t, run.End(), s)
@@ -104,12 +101,17 @@ func (m Model) Train(t *tabular.Table, start []int32, steps []Step) (*Run, error
 
 func weightInRange(w int64) bool { return w >= -1<<(WeightBits-1) && w < 1<<(WeightBits-1) }
 
-func checkBatch(batch []int, rows int) error {
-	if batch != nil && len(batch) == 0 {
+// Check reports ErrModel for a rate outside its bounds and for a batch that is
+// empty, repeats a row or names one that a table of so many rows has not.
+func (s Step) Check(rows int) error {
+	if s.Rate < 1 || s.Rate >= MaxRate {
+		return fmt.Errorf("%w: a rate of %d: want 1 to %d", ErrModel, s.Rate, MaxRate-1)
+	}
+	if s.Batch != nil && len(s.Batch) == 0 {
 		return fmt.Errorf("%w: an empty batch", ErrModel)
 	}
-	for i, x := range batch {
-		if x < 0 || x >= rows || i > 0 && x <= batch[i-1] {
+	for i, x := range s.Batch {
+		if x < 0 || x >= rows || i > 0 && x <= s.Batch[i-1] {
 			return fmt.Errorf("%w: a batch's rows must ascend within 0..%d, each once", ErrModel, rows-1)
 		}
 	}
@@ -325,6 +327,16 @@ func (st *StepTrace) update(l Layer, chosen []bool, input func(int) []int64, err
 			return fmt.Errorf("%w: a weight reaches %d", ErrRange, 1<<(WeightBits-1-WeightFraction))
 		}
 		st.End[p], st.Remainder[p] = int32(w), rest
+	}
+	return nil
+}
+
+// CheckWeights reports ErrRange for a weight outside its range.
+func CheckWeights(w []int32) error {
+	for i, x := range w {
+		if !weightInRange(int64(x)) {
+			return fmt.Errorf("%w: weight %d", ErrRange, i)
+		}
 	}
 	return nil
 }

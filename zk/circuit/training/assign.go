@@ -43,14 +43,17 @@ var limbNames = []string{
 }
 
 // NewAssignment returns a zero assignment.
-func (s *Shape) NewAssignment() *Assignment {
+func (s *Shape) NewAssignment() *Assignment { return s.assignment(s.sizes()) }
+
+// NewPublic returns a zero assignment of the public inputs alone, for
+// verifiers.
+func (s *Shape) NewPublic() *Assignment { return s.assignment(nil) }
+
+func (s *Shape) assignment(sizes []int) *Assignment {
 	settings, evaluations := s.publicSizes()
-	sizes := s.sizes()
-	n := 5
-	for _, v := range [][]int{settings, evaluations, sizes} {
-		for _, k := range v {
-			n += k
-		}
+	n := s.PublicInputs()
+	for _, k := range sizes {
+		n += k
 	}
 	a := &Assignment{Vector: make(fr.Vector, n), secret: make(map[string][]fr.Element, len(sizes)), shape: s}
 	at := 0
@@ -64,8 +67,8 @@ func (s *Shape) NewAssignment() *Assignment {
 	for i, view := range []*[]fr.Element{&a.Base, &a.Start, &a.End, &a.Batches, &a.Noise, &a.Messages} {
 		*view = take(evaluations[i])
 	}
-	for i, name := range secretNames {
-		a.secret[name] = take(sizes[i])
+	for i, n := range sizes {
+		a.secret[secretNames[i]] = take(n)
 	}
 	return a
 }
@@ -106,6 +109,40 @@ type Witness struct {
 	Masks   Masks
 }
 
+// Settings sets the public inputs that no challenge enters. It refuses what is
+// outside the bounds that SPEC.md rests on, and settings of another shape.
+func (a *Assignment) Settings(rows int, steps []fixedpoint.Step, q fixedpoint.Quantiser) error {
+	s := a.shape
+	if rows < 1 || rows > s.Layout.Rows || len(steps) != s.Steps {
+		return fmt.Errorf("%w: %d rows and %d steps for %s", ErrShape, rows, len(steps), s.Name())
+	}
+	a.Rows.SetUint64(uint64(rows))
+	for t, st := range steps {
+		if st.Batch != nil && !s.Batches {
+			return fmt.Errorf("%w: step %d uses part of the rows, %s has no batches", ErrShape, t+1, s.Name())
+		}
+		if err := st.Check(rows); err != nil {
+			return fmt.Errorf("%w: step %d: %w", ErrShape, t+1, err)
+		}
+		a.Rates[t].SetUint64(st.Rate)
+	}
+	if !s.quantises() {
+		return nil
+	}
+	if err := q.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrShape, err)
+	}
+	if s.Norm != (q.NormSquare > 0) {
+		return fmt.Errorf("%w: a quantiser with norm square %d for %s", ErrShape, q.NormSquare, s.Name())
+	}
+	a.Quantiser[0].SetUint64(q.Factor)
+	a.Quantiser[1].SetUint64(uint64(q.Limit))
+	if s.Norm {
+		a.Quantiser[2].SetUint64(q.NormSquare)
+	}
+	return nil
+}
+
 // Fill sets every secret value, and the public settings that do not depend on
 // a challenge.
 func (a *Assignment) Fill(w *Witness, q fixedpoint.Quantiser) error {
@@ -113,7 +150,13 @@ func (a *Assignment) Fill(w *Witness, q fixedpoint.Quantiser) error {
 	if run.Model != s.Model || run.Table.Layout != s.Layout || len(run.Steps) != s.Steps {
 		return fmt.Errorf("%w: a run of %d steps on %s for %s", ErrShape, len(run.Steps), run.Table.Layout.Name(), s.Name())
 	}
-	a.Rows.SetUint64(uint64(run.Table.Used))
+	steps := make([]fixedpoint.Step, len(run.Steps))
+	for t, st := range run.Steps {
+		steps[t] = st.Step
+	}
+	if err := a.Settings(run.Table.Used, steps, q); err != nil {
+		return err
+	}
 	a.fillTable(run, &w.Masks)
 	if s.quantises() {
 		if len(w.Base) != s.Model.Parameters() || w.Quantised == nil || len(w.Quantised.Values) != len(w.Base) ||
@@ -132,10 +175,6 @@ func (a *Assignment) Fill(w *Witness, q fixedpoint.Quantiser) error {
 		copy(a.secret["start mask"], w.Masks.Start[:])
 	}
 	for t, st := range run.Steps {
-		a.Rates[t].SetUint64(st.Rate)
-		if (st.Batch != nil) && !s.Batches {
-			return fmt.Errorf("%w: step %d uses part of the rows, %s has no batches", ErrShape, t+1, s.Name())
-		}
 		a.fillStep(t, st, run)
 	}
 	a.count()
@@ -251,11 +290,6 @@ func (a *Assignment) fillStep(t int, st *fixedpoint.StepTrace, run *fixedpoint.R
 
 func (a *Assignment) fillQuantised(w *Witness, q fixedpoint.Quantiser) error {
 	v := w.Quantised
-	a.Quantiser[0].SetUint64(q.Factor)
-	a.Quantiser[1].SetUint64(uint64(q.Limit))
-	if a.shape.Norm != (q.NormSquare > 0) {
-		return fmt.Errorf("%w: a quantiser with norm square %d for %s", ErrShape, q.NormSquare, a.shape.Name())
-	}
 	for i := range v.Values {
 		a.setLimbs("quantise rest", i, a.shape.quantiseLimbs(), v.Remainder[i])
 		a.setBit("low on", i, v.LowOn[i])
@@ -264,7 +298,6 @@ func (a *Assignment) fillQuantised(w *Witness, q fixedpoint.Quantiser) error {
 		a.setLimbs("high slack", i, clipLimbs, uint64(v.HighSlack[i]))
 	}
 	if a.shape.Norm {
-		a.Quantiser[2].SetUint64(q.NormSquare)
 		a.fillShrink(v, q)
 	}
 	for k := range a.shape.Shards {

@@ -18,6 +18,7 @@ import (
 	"credence/fl"
 	"credence/he"
 	"credence/zk/circuit/committed"
+	"credence/zk/circuit/table"
 	"credence/zk/fixedpoint"
 	"credence/zk/tabular"
 )
@@ -214,7 +215,7 @@ func (in *instance) bend(t testing.TB, step int, change func(st *fixedpoint.Step
 func (in *instance) publish(t testing.TB) {
 	t.Helper()
 	w, s := in.witness, in.shape
-	in.tablePoly = TablePolynomial(in.table, w.Masks.Blind[:])
+	in.tablePoly = table.Polynomial(in.table, w.Masks.Blind)
 	in.startPoly = WeightPolynomial(w.Run.Start, w.Masks.Start[:])
 	in.endPoly = WeightPolynomial(w.Run.End(), w.Masks.End[:])
 	in.batchPoly = s.BatchPolynomial(in.steps, in.table.Used)

@@ -8,7 +8,6 @@ import (
 
 	"credence/fl"
 	"credence/zk/fixedpoint"
-	"credence/zk/tabular"
 )
 
 // Fold is the second challenge, drawn after the first by whoever verifies: it
@@ -24,16 +23,8 @@ func Fold(statement fl.Digest, r *fr.Element) fr.Element {
 	return out
 }
 
-// The polynomials behind the public inputs, lowest coefficient first.
-
-// TablePolynomial is the committed table: its cells, then the blinding.
-func TablePolynomial(t *tabular.Table, blind []fr.Element) []fr.Element {
-	out := make([]fr.Element, len(t.Cells), len(t.Cells)+len(blind))
-	for i, c := range t.Cells {
-		out[i].SetInt64(c)
-	}
-	return append(out, blind...)
-}
+// The polynomials behind the public inputs, lowest coefficient first. That of a
+// table is table.Polynomial.
 
 // WeightPolynomial is a flat vector of weights, then masks.
 func WeightPolynomial(weights []int32, masks []fr.Element) []fr.Element {

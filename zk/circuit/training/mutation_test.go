@@ -30,7 +30,6 @@ var (
 	oneLay = []fixedpoint.Kind{fixedpoint.Linear, fixedpoint.Logistic, fixedpoint.Softmax}
 )
 
-func whole(s *Shape) bool     { return s.Part == Whole }
 func quantises(s *Shape) bool { return s.quantises() }
 func batches(s *Shape) bool   { return s.Batches }
 

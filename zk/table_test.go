@@ -485,7 +485,7 @@ func TestTableSecretFile(t *testing.T) {
 			t.Errorf("a printed secret reads %q", text)
 		}
 	}
-	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the wrong mode is the point
+	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadTableSecret(path); err == nil {

@@ -91,7 +91,7 @@ func (l Layout) Width() int { return 1 + l.Features + l.Targets + l.Marks() }
 // table begins.
 func (l Layout) Cells() int { return l.Rows * l.Width() }
 
-// Feature, Target and Mark are the columns of the i-th of their kind, from 0.
+// Feature is the column of feature i, from 0.
 func (l Layout) Feature(i int) int { return 1 + i }
 
 // Target is the column of target i, from 0.

@@ -207,3 +207,18 @@ func (m Model) CheckLayout(l tabular.Layout) error {
 	}
 	return nil
 }
+
+// CheckSpec is CheckLayout for a whole specification: its numbers must be on
+// the grid of features.
+func (m Model) CheckSpec(s tabular.Spec) error {
+	if err := m.CheckLayout(s.Layout); err != nil {
+		return err
+	}
+	if err := s.Check(); err != nil {
+		return fmt.Errorf("fixedpoint: %w", err)
+	}
+	if s.Frac != FeatureFraction || s.Layout.Kind == tabular.Real && s.TargetFrac != FeatureFraction {
+		return fmt.Errorf("%w: tables with %d and %d fraction bits: training wants %d", ErrModel, s.Frac, s.TargetFrac, FeatureFraction)
+	}
+	return nil
+}

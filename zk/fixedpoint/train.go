@@ -2,6 +2,7 @@ package fixedpoint
 
 import (
 	"fmt"
+	"slices"
 
 	"credence/zk/tabular"
 )
@@ -125,7 +126,11 @@ func (m Model) step(t *tabular.Table, start []int32, s Step) (*StepTrace, error)
 	rows := t.Layout.Rows
 	errs := make([]int64, rows*m.Outputs) // errors of the outputs
 	last := layers[len(layers)-1]
-	input := func(i int) []int64 { return t.Row(i)[:1+m.Features] }
+	first := make([][]int64, rows)
+	for i := range first {
+		first[i] = m.input(t, i)
+	}
+	input := func(i int) []int64 { return first[i] }
 
 	// Forward: what enters the last layer, its scores, their curve.
 	lastInput := input
@@ -136,7 +141,7 @@ func (m Model) step(t *tabular.Table, start []int32, s Step) (*StepTrace, error)
 		in := make([]int64, rows*(1+m.Hidden))
 		for i := range rows {
 			row := in[i*(1+m.Hidden):][:1+m.Hidden]
-			row[0] = t.Row(i)[0] // the bias counts valid rows only
+			row[0] = t.Row(i)[0] << ScoreFraction // the bias counts valid rows only
 			for j, h := range st.Hidden.Out[i*m.Hidden:][:m.Hidden] {
 				row[1+j] = int64(h)
 			}
@@ -199,6 +204,14 @@ func (m Model) step(t *tabular.Table, start []int32, s Step) (*StepTrace, error)
 	return st, st.update(last, chosen, lastInput, errs)
 }
 
+// input returns a row as the first layer sees it: one, on the grid of the
+// features, and the features; zeros in the padding.
+func (m Model) input(t *tabular.Table, i int) []int64 {
+	row := slices.Clone(t.Row(i)[:1+m.Features])
+	row[0] <<= FeatureFraction
+	return row
+}
+
 // dot returns the exact score of output k: [1, inputs] times the weights.
 func dot(in []int64, weights []int32, l Layer, k int) int64 {
 	var z int64
@@ -222,7 +235,7 @@ func (m Model) forwardHidden(t *tabular.Table, st *StepTrace, l Layer) error {
 	h := &HiddenTrace{Remainder: make([]uint32, n), On: make([]bool, n), Slack: make([]uint32, n), Out: make([]int32, n)}
 	st.Hidden = h
 	for i := range t.Layout.Rows {
-		in := t.Row(i)[:1+m.Features]
+		in := m.input(t, i)
 		for j := range m.Hidden {
 			at := i*m.Hidden + j
 			q, rest := shiftRound(dot(in, st.Start, l, j))

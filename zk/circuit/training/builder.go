@@ -19,9 +19,9 @@ type builder struct {
 
 	cells *table.Cells
 	sums  *table.Sums
-	// valid rows summed with the rows' weights, and the features' columns.
-	columns []frontend.Variable // Features+1, the valid column first
-	inputs  []frontend.Variable // a row each: sum_j r^j * [valid, features]_j
+	// The inputs of a row are one where it is valid, and its features.
+	columns []frontend.Variable // an input each: its sum with the rows' weights
+	inputs  []frontend.Variable // a row each: sum_j r^j * input j
 	targets []frontend.Variable // a row each: sum_k fold^k * target k
 	// target columns, weighted by rows; mlp only.
 	targetColumns []frontend.Variable
@@ -85,9 +85,10 @@ func (b *builder) table() error {
 	}
 	b.equal(CheckTable, b.sums.Value, c.Table)
 	b.equal(CheckCount, b.cells.Count(api), c.Rows)
-	b.columns = append([]frontend.Variable{b.horner(b.sums.Row, c.Valid)}, table.FeatureColumns(api, l, b.sums, b.cells)...)
+	const one = 1 << fixedpoint.FeatureFraction // on the grid of the features
+	b.columns = append([]frontend.Variable{api.Mul(b.horner(b.sums.Row, c.Valid), one)}, table.FeatureColumns(api, l, b.sums, b.cells)...)
 	for i := range l.Rows {
-		b.inputs = append(b.inputs, api.Add(c.Valid[i], api.Mul(b.r, b.sums.Features[i])))
+		b.inputs = append(b.inputs, api.Add(api.Mul(c.Valid[i], one), api.Mul(b.r, b.sums.Features[i])))
 		b.targets = append(b.targets, b.horner(b.fold, b.cells.Targets[i*l.Targets:(i+1)*l.Targets]))
 	}
 	if b.s.Model.Kind == fixedpoint.MLP {

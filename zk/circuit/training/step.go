@@ -187,7 +187,8 @@ func (b *builder) hidden(t int, in pass) *hiddenLayer {
 	b.equal(CheckHidden, b.atFold(scores, units), b.productOf(in))
 	h.columns = append([]frontend.Variable{b.columns[0]}, b.byColumn(out, units)...)
 	for i := range rows {
-		row := append([]frontend.Variable{c.Valid[i]}, out[i*units:(i+1)*units]...)
+		one := b.api.Mul(c.Valid[i], 1<<fixedpoint.ScoreFraction)
+		row := append([]frontend.Variable{one}, out[i*units:(i+1)*units]...)
 		h.rows = append(h.rows, b.horner(b.r, row))
 	}
 	return h

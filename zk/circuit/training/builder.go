@@ -27,6 +27,8 @@ type builder struct {
 	targetColumns []frontend.Variable
 
 	now []frontend.Variable // weights before the step at hand, signed
+
+	zeros map[Constraint][]frontend.Variable // see zero
 }
 
 func (b *builder) on(c Constraint) bool { return !b.s.skip[c] }
@@ -34,6 +36,23 @@ func (b *builder) on(c Constraint) bool { return !b.s.skip[c] }
 func (b *builder) equal(c Constraint, x, y frontend.Variable) {
 	if b.on(c) {
 		b.api.AssertIsEqual(x, y)
+	}
+}
+
+// zero asserts that one of x and y is zero. Both are integers that are never
+// negative and whose products, all added up, are far below the field's order,
+// so it is enough that their sum is zero (settle).
+func (b *builder) zero(c Constraint, x, y frontend.Variable) {
+	if b.on(c) {
+		b.zeros[c] = append(b.zeros[c], b.api.Mul(x, y))
+	}
+}
+
+func (b *builder) settle() {
+	for _, c := range []Constraint{CheckAbove, CheckBelow} {
+		if products := b.zeros[c]; len(products) > 0 {
+			b.api.AssertIsEqual(b.sum(products), 0)
+		}
 	}
 }
 

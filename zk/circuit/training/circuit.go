@@ -267,7 +267,7 @@ func (c *Circuit) Define(api frontend.API) error {
 	if err := c.lookups(api, r); err != nil {
 		return err
 	}
-	b := &builder{api: api, c: c, s: s, r: r, fold: c.Fold}
+	b := &builder{api: api, c: c, s: s, r: r, fold: c.Fold, zeros: map[Constraint][]frontend.Variable{}}
 	if err := b.table(); err != nil {
 		return err
 	}
@@ -276,6 +276,7 @@ func (c *Circuit) Define(api frontend.API) error {
 	for t := range s.Steps {
 		b.step(t)
 	}
+	b.settle()
 	if s.quantises() {
 		b.quantise()
 		b.messages()

@@ -85,8 +85,8 @@ func (b *builder) outputs(t int) (scores, errs []frontend.Variable) {
 		for i := range scores {
 			above, below := b.limbs(c.Above, at+i, excessLimbs), b.limbs(c.Below, at+i, excessLimbs)
 			value := c.Value[at+i]
-			b.equal(CheckAbove, api.Mul(above, api.Sub(1<<fixedpoint.CurveFraction, value)), 0)
-			b.equal(CheckBelow, api.Mul(below, value), 0)
+			b.zero(CheckAbove, above, api.Sub(1<<fixedpoint.CurveFraction, value))
+			b.zero(CheckBelow, below, value)
 			q := api.Sub(api.Add(c.Place[at+i], above), below, fixedpoint.SigmoidReach())
 			scores[i] = b.rounded(q, b.limbs(c.ScoreRest, at+i, scoreLimbs))
 		}
@@ -102,7 +102,7 @@ func (b *builder) outputs(t int) (scores, errs []frontend.Variable) {
 		for k := range m.Outputs {
 			at := at + i*m.Outputs + k
 			above := b.limbs(c.Above, at, excessLimbs)
-			b.equal(CheckAbove, api.Mul(above, c.Value[at]), 0)
+			b.zero(CheckAbove, above, c.Value[at])
 			distance := api.Add(c.Place[at], above)
 			away = api.Mul(away, distance)
 			scores[i*m.Outputs+k] = b.rounded(api.Sub(top, distance), b.limbs(c.ScoreRest, at, scoreLimbs))

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"pgregory.net/rapid"
 
 	"credence/zk/tabular"
 )
@@ -388,4 +389,47 @@ func TestFillIsHonest(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The circuit accepts exactly the tables that are within the limits: bounds
+// drawn around the tight ones, each off by one at most.
+func TestCircuitMeansWithin(t *testing.T) {
+	s := newShape(t, Validation, tiny[0])
+	rapid.Check(t, func(rt *rapid.T) {
+		table, err := tabular.New(s.Layout, rapid.IntRange(1, s.Layout.Rows).Draw(rt, "rows"))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for i := range table.Used {
+			for j := range s.Layout.Features {
+				table.SetFeature(i, j, rapid.Int64Range(-s.Layout.Half(), s.Layout.Half()-1).Draw(rt, "cell"))
+				if rapid.Bool().Draw(rt, "missing") {
+					table.SetMissing(i, j)
+				}
+			}
+			table.SetTarget(i, 0, rapid.Int64Range(0, 1).Draw(rt, "class"))
+		}
+		limits := table.Measure()
+		nudge := func(v *int64) { *v += rapid.SampledFrom([]int64{0, 0, 0, 0, 0, 0, 0, 0, 0, 1, -1}).Draw(rt, "off by") }
+		for j := range limits.Numbers {
+			b := &limits.Numbers[j]
+			for _, v := range []*int64{&b.Min, &b.Max, &b.SumMin, &b.SumMax, &b.SpreadMin, &b.SpreadMax} {
+				nudge(v)
+			}
+		}
+		for j := range limits.Missing {
+			nudge(&limits.Missing[j])
+		}
+		for j := range limits.Classes {
+			nudge(&limits.Classes[j])
+		}
+		if s.Layout.CheckLimits(table.Used, limits) != nil {
+			return // a verifier refuses these before it looks at a proof
+		}
+		in := &instance{shape: s, cells: table.Cells, rows: int64(table.Used), limits: limits, public: limits}
+		in.poly = Polynomial(table, in.blind)
+		if got, want := in.try(t, nil, nil) == nil, table.Within(limits) == nil; got != want {
+			rt.Fatalf("the circuit accepts: %v, the table is within its limits: %v", got, want)
+		}
+	})
 }

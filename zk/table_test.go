@@ -554,4 +554,7 @@ func TestTableKeyStore(t *testing.T) {
 	if err := other.VerifyTable(o.statement, a); !errors.Is(err, ErrKeys) {
 		t.Errorf("keys of another SRS: %v", err)
 	}
+	if _, err := store.LoadOrSetupTable(o.keys.Shape(), other.SRS(), nil); !errors.Is(err, ErrKeys) {
+		t.Errorf("a store with keys of another SRS: %v", err)
+	}
 }

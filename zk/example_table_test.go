@@ -51,10 +51,11 @@ func Example_table() {
 	if err != nil {
 		panic(err)
 	}
-	statement := &zk.TableStatement{
-		Scope:      zk.TableScope{Genesis: fl.Digest{2}, Job: "ages", Node: "hospital-a", Spec: spec.Digest()},
-		Commitment: commitment, Rows: rows.Used, Limits: &limits,
+	scope, err := keys.Scope(fl.Digest{2}, "ages", "hospital-a", spec)
+	if err != nil {
+		panic(err)
 	}
+	statement := &zk.TableStatement{Scope: scope, Commitment: commitment, Rows: rows.Used, Limits: &limits}
 	att, err := keys.ProveTable(statement, rows, secret)
 	if err != nil {
 		panic(err)

@@ -220,6 +220,26 @@ func TestTableStatementIsBound(t *testing.T) {
 	}
 }
 
+func TestTableScopeOfASpecification(t *testing.T) {
+	o := newOwner(t, table.Registration)
+	spec := tabular.Spec{Layout: tinyLayout, Frac: 4, Schema: fl.Digest{1}}
+	s, err := o.keys.Scope(fl.Digest{1}, "job", "alice", spec)
+	if err != nil || s.Spec != spec.Digest() {
+		t.Errorf("%+v, %v", s, err)
+	}
+	wider, none := spec, spec
+	wider.Layout.Rows++
+	none.Schema = fl.Digest{}
+	for name, spec := range map[string]tabular.Spec{"another layout": wider, "no schema": none} {
+		if _, err := o.keys.Scope(fl.Digest{1}, "job", "alice", spec); !errors.Is(err, ErrScope) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := o.keys.Scope(fl.Digest{}, "job", "alice", spec); !errors.Is(err, ErrScope) {
+		t.Errorf("no genesis: %v", err)
+	}
+}
+
 // A node cannot prove what is not so, and is told before it has tried.
 func TestProvingAFalseTable(t *testing.T) {
 	o := newOwner(t, table.Validation)
@@ -553,5 +573,8 @@ func TestTableKeyStore(t *testing.T) {
 	}
 	if err := other.VerifyTable(o.statement, a); !errors.Is(err, ErrKeys) {
 		t.Errorf("keys of another SRS: %v", err)
+	}
+	if _, err := store.LoadOrSetupTable(o.keys.Shape(), other.SRS(), nil); !errors.Is(err, ErrKeys) {
+		t.Errorf("a store with keys of another SRS: %v", err)
 	}
 }

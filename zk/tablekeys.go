@@ -2,6 +2,7 @@ package zk
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
@@ -73,10 +74,14 @@ func (s *Store) loadTable(shape *table.Shape, pin fl.Digest, progress Progress, 
 }
 
 // LoadOrSetupTable loads the keys of a shape, or makes and saves them by a
-// local single-party set-up with the given SRS when the store has none. Only
-// demonstrations and tests may call it.
+// local single-party set-up with the given SRS when the store has none. Keys in
+// the store that are of another SRS are ErrKeys. Only demonstrations and tests
+// may call it.
 func (s *Store) LoadOrSetupTable(shape *table.Shape, srs *SRS, progress Progress) (*TableKeys, error) {
 	k, err := s.LoadTable(shape, fl.Digest{}, progress)
+	if err == nil && srs != nil && k.srs.ID() != srs.ID() {
+		return nil, fmt.Errorf("%w: the keys of %s in the store are of SRS %s, not of %s: delete them", ErrKeys, shape.Name(), k.srs.ID().Short(), srs.ID().Short())
+	}
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrKeys) {
 		return k, err
 	}

@@ -20,6 +20,19 @@ type TableScope struct {
 	Spec    fl.Digest // tabular.Spec.Digest: layout, schema and quantisation
 }
 
+// Scope is the scope of a node's table in a job. It reports ErrScope for a
+// specification of another layout than the keys'.
+func (k *TableKeys) Scope(genesis fl.Digest, job fl.JobID, node fl.NodeID, spec tabular.Spec) (TableScope, error) {
+	if err := spec.Check(); err != nil {
+		return TableScope{}, fmt.Errorf("%w: %w", ErrScope, err)
+	}
+	if spec.Layout != k.shape.Layout {
+		return TableScope{}, fmt.Errorf("%w: a job with tables %s under keys of %s", ErrScope, spec.Layout.Name(), k.shape.Name())
+	}
+	s := TableScope{Genesis: genesis, Job: job, Node: node, Spec: spec.Digest()}
+	return s, s.check()
+}
+
 func (s *TableScope) check() error {
 	if s.Genesis.IsZero() || s.Spec.IsZero() || s.Job == "" || s.Node == "" {
 		return fmt.Errorf("%w: genesis, job, node and table specification must be named", ErrScope)

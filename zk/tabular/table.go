@@ -149,3 +149,11 @@ func (t *Table) ClassCounts() []int {
 
 // Erase overwrites the cells with zeros.
 func (t *Table) Erase() { clear(t.Cells); t.Used = 0 }
+
+// String keeps the cells out of logs.
+func (t *Table) String() string {
+	return fmt.Sprintf("tabular.Table(%s, %d rows)", t.Layout.Name(), t.Used)
+}
+
+// GoString is String.
+func (t *Table) GoString() string { return t.String() }

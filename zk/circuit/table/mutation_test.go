@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"pgregory.net/rapid"
 
 	"credence/zk/tabular"
 )
@@ -27,6 +28,9 @@ type attack struct {
 	bend  func(in *instance)
 	early func(in *instance, a *Assignment)
 	late  func(in *instance, a *Assignment, r fr.Element)
+	// retry: late solves a quadratic equation, which has a root for every other
+	// challenge; a prover tries again.
+	retry bool
 }
 
 func validates(s *Shape) bool { return s.validates() }
@@ -64,6 +68,11 @@ func (a *Assignment) hide(k int) {
 	at, limbs := a.shape.slackOf(k)
 	clear(a.Slack[at : at+limbs])
 	a.Counts[0].Add(&a.Counts[0], one())
+}
+
+// speaksOf is the one constraint that an attack on a commitment gets around.
+var speaksOf = map[Constraint]Constraint{
+	CommitBlind: CheckValue, CommitIdentity: CheckValue, CommitCells: CheckValue, CommitSlack: CheckSumMin,
 }
 
 func last(s *Shape) int { return s.Layout.Rows - 1 } // the one row of padding
@@ -238,9 +247,87 @@ var attacks = []attack{
 		}
 		a.Blind[0].Add(&a.Blind[0], w.Inverse(&w))
 	}},
+	{name: "cells chosen after the challenge", catches: CommitCells, only: registers, retry: true, bend: func(in *instance) {
+		in.set(0, in.shape.Layout.Number(0), in.shape.Layout.Half())
+	}, early: func(_ *instance, a *Assignment) {
+		// The number beyond its bits, and the next one, will be two limbs with
+		// the sum of inverses of 0 and of what the next one is.
+		a.force(a.Numbers[:a.shape.Limbs], 0)
+		a.Counts[0].Add(&a.Counts[0], one())
+	}, late: func(in *instance, a *Assignment, r fr.Element) {
+		n := a.shape.Limbs
+		next := a.Numbers[n]
+		var weight, d, t, zero fr.Element
+		weight.Square(&r)
+		d.SetInt64(2 * in.shape.Layout.Half())
+		d.Mul(&d, &r).Add(&d, t.Mul(&weight, &next))
+		solvePair(&a.Numbers[0], &a.Numbers[n], r, r, weight, d, zero, next)
+	}},
+	{name: "differences chosen after the challenge", catches: CommitSlack, only: validates, retry: true, bend: func(in *instance) {
+		in.limits.Numbers[1].SumMin++
+		in.public = in.limits
+	}, early: func(_ *instance, a *Assignment) { a.hide(4) }, late: func(_ *instance, a *Assignment, r fr.Element) {
+		at, _ := a.shape.slackOf(4)
+		var base, d, zero fr.Element
+		base.SetUint64(uint64(a.shape.entries()))
+		d.SetInt64(-1)
+		solvePair(&a.Slack[at], &a.Slack[at+1], r, *one(), base, d, zero, zero)
+	}},
+	{name: "limits chosen after the challenge", catches: CommitLimits, only: validates, bend: func(in *instance) {
+		in.public = cloneLimits(in.limits)
+		in.public.Missing[in.shape.Layout.Features-1]--
+	}, late: func(_ *instance, a *Assignment, r fr.Element) {
+		// One more missing than the public limit is r^k too much; two widths
+		// that leave every row's comparison as it is make up for it.
+		l := a.shape.Layout
+		k := limitsANumber*l.Numbers() + l.Features - 1
+		var d, t fr.Element
+		d.Sub(pow(r, 2), pow(r, limitsANumber+1)).Inverse(&d).Mul(&d, pow(r, k))
+		a.Limits[limitsANumber+1].Add(&a.Limits[limitsANumber+1], &d)
+		a.Limits[1].Sub(&a.Limits[1], t.Mul(&d, &r))
+	}},
 	{name: "proof moved to another statement", catches: CommitIdentity, late: func(_ *instance, a *Assignment, _ fr.Element) {
 		a.Statement[1].SetUint64(13)
 	}},
+}
+
+func pow(r fr.Element, n int) *fr.Element {
+	var x fr.Element
+	x.SetOne()
+	for range n {
+		x.Mul(&x, &r)
+	}
+	return &x
+}
+
+// solvePair sets x0, x1 with w0*x0 + w1*x1 = d whose inverses at r add up to
+// those of g0 and g1, if there are any: with u = r - x0 = a - k*v and v = r - x1,
+// u + v = s*u*v.
+func solvePair(x0, x1 *fr.Element, r, w0, w1, d, g0, g1 fr.Element) {
+	var a, k, s, t fr.Element
+	t.Inverse(&w0)
+	k.Mul(&w1, &t)
+	a.Add(&w0, &w1).Mul(&a, &r).Sub(&a, &d).Mul(&a, &t)
+	s.Sub(&r, &g0).Inverse(&s)
+	t.Sub(&r, &g1).Inverse(&t)
+	s.Add(&s, &t)
+	// s*k*v^2 + (1 - k - s*a)*v + a = 0
+	var p, q, root, v fr.Element
+	p.Mul(&s, &k)
+	q.Mul(&s, &a).Add(&q, &k).Sub(&q, one())
+	root.Square(&q)
+	t.Mul(&p, &a)
+	root.Sub(&root, t.Double(&t).Double(&t))
+	if root.Sqrt(&root) == nil {
+		return
+	}
+	v.Add(&q, &root)
+	p.Double(&p).Inverse(&p)
+	v.Mul(&v, &p)
+	x1.Sub(&r, &v)
+	t.Mul(&k, &v)
+	v.Sub(&a, &t)
+	x0.Sub(&r, &v)
 }
 
 // fit makes the limits what the bent cells satisfy.
@@ -301,11 +388,7 @@ func shapes(t testing.TB) []*Shape {
 // Each attack is caught by the whole circuit, passes when its constraint is
 // left out, and is still caught when any other one is left out instead.
 func TestOnlyTheNamedConstraintCatchesEachAttack(t *testing.T) {
-	structural := []Constraint{CommitCells, CommitLimits, CommitSlack} // see TestUncommittedSecretsAreFound
 	caught := map[Constraint]bool{}
-	for _, c := range structural {
-		caught[c] = true
-	}
 	for _, s := range shapes(t) {
 		for _, at := range attacks {
 			if at.only != nil && !at.only(s) {
@@ -316,22 +399,14 @@ func TestOnlyTheNamedConstraintCatchesEachAttack(t *testing.T) {
 				if drop == CommitIdentity && at.catches != drop {
 					continue // changes the challenge alone
 				}
-				if drop == CheckValue && (at.catches == CommitBlind || at.catches == CommitIdentity) {
-					continue // without it nothing speaks of the commitment at all
+				if drop == speaksOf[at.catches] && drop != "" {
+					continue // without it nothing speaks of what is chosen late at all
 				}
-				in := honest(t, s.without(drop))
-				if at.bend != nil {
-					at.bend(in)
+				accepted := false
+				for salt := uint64(0); !accepted && (salt == 0 || at.retry && salt < 8); salt++ {
+					accepted = at.try(t, s.without(drop), salt) == nil
 				}
-				var early func(a *Assignment)
-				var late func(a *Assignment, r fr.Element)
-				if at.early != nil {
-					early = func(a *Assignment) { at.early(in, a) }
-				}
-				if at.late != nil {
-					late = func(a *Assignment, r fr.Element) { at.late(in, a, r) }
-				}
-				if accepted := in.try(t, early, late) == nil; accepted != (drop == at.catches) {
+				if accepted != (drop == at.catches) {
 					t.Errorf("%s, %d limbs: attack %q with constraint %q left out: accepted %v", s.Name(), s.Limbs, at.name, drop, accepted)
 				}
 			}
@@ -344,8 +419,26 @@ func TestOnlyTheNamedConstraintCatchesEachAttack(t *testing.T) {
 	}
 }
 
-// What is not committed before the challenge is chosen after it. For these
-// groups the attack would be a search, so their place is checked instead.
+// try mounts the attack. The salt changes the challenge and nothing else.
+func (at attack) try(t *testing.T, s *Shape, salt uint64) error {
+	in := honest(t, s)
+	if at.bend != nil {
+		at.bend(in)
+	}
+	return in.try(t, func(a *Assignment) {
+		a.Statement[0].SetUint64(11 + salt)
+		if at.early != nil {
+			at.early(in, a)
+		}
+	}, func(a *Assignment, r fr.Element) {
+		if at.late != nil {
+			at.late(in, a, r)
+		}
+	})
+}
+
+// What is not committed before the challenge is chosen after it: every secret
+// input of a circuit is under its commitment, and the statement is.
 func TestUncommittedSecretsAreFound(t *testing.T) {
 	for _, s := range shapes(t) {
 		if n := compile(t, s).Uncommitted(); len(n) > 0 {
@@ -388,4 +481,47 @@ func TestFillIsHonest(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The circuit accepts exactly the tables that are within the limits: bounds
+// drawn around the tight ones, each off by one at most.
+func TestCircuitMeansWithin(t *testing.T) {
+	s := newShape(t, Validation, tiny[0])
+	rapid.Check(t, func(rt *rapid.T) {
+		table, err := tabular.New(s.Layout, rapid.IntRange(1, s.Layout.Rows).Draw(rt, "rows"))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for i := range table.Used {
+			for j := range s.Layout.Features {
+				table.SetFeature(i, j, rapid.Int64Range(-s.Layout.Half(), s.Layout.Half()-1).Draw(rt, "cell"))
+				if rapid.Bool().Draw(rt, "missing") {
+					table.SetMissing(i, j)
+				}
+			}
+			table.SetTarget(i, 0, rapid.Int64Range(0, 1).Draw(rt, "class"))
+		}
+		limits := table.Measure()
+		nudge := func(v *int64) { *v += rapid.SampledFrom([]int64{0, 0, 0, 0, 0, 0, 0, 0, 0, 1, -1}).Draw(rt, "off by") }
+		for j := range limits.Numbers {
+			b := &limits.Numbers[j]
+			for _, v := range []*int64{&b.Min, &b.Max, &b.SumMin, &b.SumMax, &b.SpreadMin, &b.SpreadMax} {
+				nudge(v)
+			}
+		}
+		for j := range limits.Missing {
+			nudge(&limits.Missing[j])
+		}
+		for j := range limits.Classes {
+			nudge(&limits.Classes[j])
+		}
+		if s.Layout.CheckLimits(table.Used, limits) != nil {
+			return // a verifier refuses these before it looks at a proof
+		}
+		in := &instance{shape: s, cells: table.Cells, rows: int64(table.Used), limits: limits, public: limits}
+		in.poly = Polynomial(table, in.blind)
+		if got, want := in.try(t, nil, nil) == nil, table.Within(limits) == nil; got != want {
+			rt.Fatalf("the circuit accepts: %v, the table is within its limits: %v", got, want)
+		}
+	})
 }

@@ -141,7 +141,7 @@ func newTrainee(t testing.TB, trainer string, steps, batch int, client fl.NodeID
 	for i := range global {
 		global[i] = float32(rng.NormFloat64())
 	}
-	local := LocalTraining{LearningRate: 0.5, Steps: steps, Batch: batch, Seed: 11}
+	local := fixedpoint.Local{LearningRate: 0.5, Steps: steps, Batch: batch, Seed: 11}
 	if c.st, err = TrainingStatementOf(plan, scope, s.Model, global, local, commitment, c.table.Used); err != nil {
 		t.Fatal(err)
 	}
@@ -444,6 +444,28 @@ func FuzzParseTraining(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A job's settings give one shape for all clients, or an error.
+func TestTrainingShapeOfAJob(t *testing.T) {
+	m := fixedpoint.Model{Kind: fixedpoint.Logistic, Features: 3, Outputs: 1}
+	l := tabular.Layout{Rows: 6, Features: 3, Kind: tabular.Binary, Targets: 1, Bits: 10}
+	for name, tc := range map[string]struct {
+		local fixedpoint.Local
+		clip  fl.Clip
+		want  string // of the name; empty: refused
+	}{
+		"steps":   {fixedpoint.Local{LearningRate: 1, Steps: 4}, fl.Clip{Value: 1}, "/4/whole/"},
+		"epochs":  {fixedpoint.Local{LearningRate: 1, Epochs: 3}, fl.Clip{Value: 1}, "/3/whole/"},
+		"batches": {fixedpoint.Local{LearningRate: 1, Steps: 4, Batch: 2}, fl.Clip{Value: 1, Norm: 2}, "/4-batches-norm/whole/"},
+		"both":    {fixedpoint.Local{LearningRate: 1, Epochs: 3, Batch: 2}, fl.Clip{Value: 1}, ""},
+		"neither": {fixedpoint.Local{LearningRate: 1}, fl.Clip{Value: 1}, ""},
+	} {
+		s, err := TrainingShapeOf(l, m, tc.local, tc.clip, suite(t, tiny4))
+		if (err != nil) != (tc.want == "") || err == nil && !strings.Contains(s.Name(), tc.want) {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
 }
 
 func TestTrainingKeysAreKept(t *testing.T) {

@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"credence/zk/fixedpoint"
 )
@@ -40,8 +41,10 @@ func FixedPoint(s Spec, c TrainConfig) (fixedpoint.Model, fixedpoint.Local, erro
 	default:
 		return refuse("a %s: want linear, logistic, softmax or mlp", s.Kind)
 	}
-	if c.optimizer() != SGD || c.WeightDecay != 0 {
-		return refuse("optimizer %s with weight decay %v: want plain sgd", c.optimizer(), c.WeightDecay)
+	// Whatever else a training may be told, now or later, is no part of the proof.
+	plain := TrainConfig{Optimizer: c.Optimizer, LearningRate: c.LearningRate, Epochs: c.Epochs, Steps: c.Steps, BatchSize: c.BatchSize, Seed: c.Seed}
+	if c.optimizer() != SGD || !reflect.DeepEqual(c, plain) {
+		return refuse("optimizer %s: want plain sgd, with a learning rate, epochs or steps, a batch size and a seed and nothing else", c.optimizer())
 	}
 	if err := m.Validate(); err != nil {
 		return refuse("%v", err)

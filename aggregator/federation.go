@@ -102,9 +102,9 @@ type Aggregator struct {
 	genesisID  fl.Digest
 	genesisEv  fl.Envelope
 	wake       *broadcast
-	stopping   chan struct{} // closed when Serve ends
-	epochPlans sync.Map      // fl.EpochPlan by number
-	checks     chan struct{} // holds one entry for each update that is being read and checked
+	stopping   chan struct{}          // closed when Serve ends
+	epochPlans sync.Map               // fl.EpochPlan by number
+	readers    chan *ciphertextReader // those that nobody uses
 	log        *slog.Logger
 
 	live       liveness
@@ -192,7 +192,10 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
 	a := &Aggregator{dir: dir, rounds: newRoundCache(), proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
-	a.checks = make(chan struct{}, runtime.GOMAXPROCS(0))
+	a.readers = make(chan *ciphertextReader, runtime.GOMAXPROCS(0))
+	for range cap(a.readers) {
+		a.readers <- new(ciphertextReader)
+	}
 	if err := a.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the federation in %s: %w", dir, err), db.Close())
 	}

@@ -290,17 +290,18 @@ func holds(h fl.UpdateHeader, shard int) bool {
 
 // sumOf adds the ciphertexts of one shard.
 func (a *Aggregator) sumOf(ctx context.Context, shard int, nodes []fl.NodeID, headers map[fl.NodeID]fl.UpdateHeader) (*he.Sum, error) {
+	reader, err := a.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer a.done(reader)
 	sum := a.suite.NewSum()
 	for _, node := range nodes {
 		for _, c := range headers[node].Ciphertexts {
 			if c.Shard != shard {
 				continue
 			}
-			raw, err := a.blobs.Get(ctx, c.Digest)
-			if err != nil {
-				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
-			}
-			ciphertext, err := a.suite.ParseCiphertext(raw)
+			ciphertext, err := reader.read(ctx, a, c.Digest)
 			if err != nil {
 				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
 			}
@@ -432,6 +433,7 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 		contributors[i] = s.Contributors
 	}
 	mean, figures, err := fl.MeanUpdate(plan, j.spec.Parameters, contributors, got.sums)
+	got.sums = nil // as large as the model, each: the next may take the place of the last
 	var outside *fl.RangeError
 	if errors.As(err, &outside) {
 		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})

@@ -194,6 +194,10 @@ func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
 // reportRevoked tells the machine about parties that were revoked since the
 // round opened.
 func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
+	revoked, err := a.store.Revoked(ctx) // mostly none, and a cohort is large
+	if err != nil || len(revoked) == 0 {
+		return err
+	}
 	state, err := a.roundState(ctx, r)
 	if err != nil {
 		return err
@@ -202,18 +206,13 @@ func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
 	if err != nil {
 		return err
 	}
-	nodes := slices.Clone(epoch.Members)
-	for _, c := range state.Plan().Cohort {
-		nodes = append(nodes, c.Node)
-	}
-	for _, node := range nodes {
-		if _, known := state.Revoked[node]; known {
+	for _, node := range revoked {
+		_, known := state.Revoked[node]
+		if _, client := state.Plan().Assigned(node); known || !client && epoch.Point(node) == 0 {
 			continue
 		}
-		if _, err := a.member(ctx, node); fl.CodeOf(err) == fl.CodeRevoked {
-			if err := a.step(ctx, r.Job, r.Number, round.Revoked{Node: node, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
-				return err
-			}
+		if err := a.step(ctx, r.Job, r.Number, round.Revoked{Node: node, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
+			return err
 		}
 	}
 	return nil
@@ -518,7 +517,7 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, me
 	if err != nil {
 		return fl.Digest{}, fmt.Errorf("%w: %w", errStrategy, err)
 	}
-	return a.blobs.Put(ctx, fl.EncodeParameters(next))
+	return a.blobs.Put(ctx, fl.AppendParameters(raw[:0], next)) // in the place of the old one
 }
 
 // payout computes what the round pays.

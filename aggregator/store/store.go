@@ -172,6 +172,7 @@ type Store interface {
 	Party(ctx context.Context, node fl.NodeID) (Party, error)
 	Parties(ctx context.Context) ([]Party, error) // sorted by name
 	Revoke(ctx context.Context, revocation fl.Envelope) error
+	Revoked(ctx context.Context) ([]fl.NodeID, error) // sorted
 	Seen(ctx context.Context, node fl.NodeID, at time.Time) error
 
 	// Document returns any stored document by its digest.

@@ -58,6 +58,9 @@ type Options struct {
 	// StagingQuota bounds the unfinished uploads of one party, in bytes;
 	// default 4 GiB.
 	StagingQuota int64
+	// UnclaimedQuota bounds the finished uploads of one party in a day that no
+	// document names, in bytes, each counted with 16 KiB more; default 4 GiB.
+	UnclaimedQuota int64
 	// Retain is how long the ciphertexts and noise boxes of a round are kept
 	// after it is over; default 24 h.
 	Retain time.Duration
@@ -81,8 +84,10 @@ func (o Options) withDefaults() Options {
 			*d.value = d.zero
 		}
 	}
-	if o.StagingQuota <= 0 {
-		o.StagingQuota = 4 << 30
+	for _, quota := range []*int64{&o.StagingQuota, &o.UnclaimedQuota} {
+		if *quota <= 0 {
+			*quota = 4 << 30
+		}
 	}
 	return o
 }
@@ -109,6 +114,7 @@ type Aggregator struct {
 
 	live       liveness
 	pruned     pruner
+	unclaimed  unclaimed
 	court      court
 	epochCache epochCache
 

@@ -38,6 +38,9 @@ func (a *Aggregator) submit(ctx context.Context, party store.Party, raw []byte) 
 	if err != nil {
 		return fl.Envelope{}, namedRefusal(node, err)
 	}
+	if err := a.unclaimed.claim(envelope); err != nil {
+		return fl.Envelope{}, err
+	}
 	a.wake.signal()
 	return a.sign(fl.Receipt{Genesis: a.genesisID, Subject: envelope.Digest(), Of: envelope.Kind, Node: node, AcceptedAt: at})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"credence/aggregator/blob"
@@ -331,6 +332,9 @@ func (a *Aggregator) open(ctx context.Context, r store.Round, state round.State,
 		return err
 	}
 	got, err := a.combine(ctx, state, seal, effect.Holders)
+	// Combining leaves many times the model behind, and publishing makes several
+	// vectors as large as the model: not beside all of that.
+	runtime.GC()
 	if errors.Is(err, threshold.ErrUnattributed) || errors.Is(err, threshold.ErrNotEnoughShares) ||
 		errors.Is(err, he.ErrNoise) || errors.Is(err, he.ErrSumRange) {
 		a.log.Error("wrong decryption shares", "job", r.Job, "round", r.Number, "members", got.wrong, "error", err)

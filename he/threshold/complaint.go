@@ -211,11 +211,11 @@ func (h *KeyHolder) Answer(number uint64, subject Subject, receiver string) ([]b
 		return nil, err
 	}
 	defer leave()
-	c, err := h.commitState(number)
+	e, err := h.epoch(number)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := c.epoch.member(receiver); !ok {
+	if _, ok := e.member(receiver); !ok {
 		return nil, blame(receiver, "%w of epoch %d", ErrNotMember, number)
 	}
 	var seed []byte
@@ -238,7 +238,7 @@ func (h *KeyHolder) Answer(number uint64, subject Subject, receiver string) ([]b
 		}
 	}
 	defer clear(seed)
-	return contentKey(seed, boxContext(c.epoch, subject, h.self, receiver)), nil
+	return contentKey(seed, boxContext(e, subject, h.self, receiver)), nil
 }
 
 // Transcript names everything that an epoch's key follows from: its

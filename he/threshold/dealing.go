@@ -185,10 +185,7 @@ func deal(e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte
 	}
 	// <w, f(x)> is itself a polynomial in x: its coefficients need t inner
 	// products, the values for the n receivers then cost nothing.
-	coeffs := make([][]uint64, e.cfg.Threshold)
-	for k := range coeffs {
-		coeffs[k] = challengeOf(e, subject, dealer, d).respond(sharing.coeffs[k], masks.coeffs[k])
-	}
+	coeffs := challengeOf(e, subject, dealer, d).respondAll(sharing.coeffs, masks.coeffs)
 	for i, m := range e.cfg.Members {
 		d[i].Check = encodeResidues(evaluate(e.suite, coeffs, m.Point))
 	}
@@ -232,15 +229,9 @@ type maskSharing struct {
 func newMasks(e *Epoch) *maskSharing {
 	m := &maskSharing{s: e.suite, coeffs: make([][]uint64, e.cfg.Threshold)}
 	for k := range m.coeffs {
-		// A uniform element of R_Q holds N uniform residues modulo each prime.
-		u := e.suite.UniformPoly()
-		rows := u.RNS().Coeffs
-		for r := range repetitions {
-			for i := range rows {
-				m.coeffs[k] = append(m.coeffs[k], rows[i][r])
-			}
+		for range repetitions {
+			m.coeffs[k] = append(m.coeffs[k], e.suite.UniformResidues()...)
 		}
-		u.Erase()
 	}
 	return m
 }
@@ -267,11 +258,12 @@ func evaluate(s *he.Suite, coeffs [][]uint64, point int) []uint64 {
 	return out
 }
 
-// challenge derives the weights w of a dealing: for each repetition and prime
-// N residues, read from cSHAKE256 (NIST SP 800-185) over everything that the
-// dealer sent before, so that it is fixed when the weights become known. A
-// residue is a little-endian word of 8 bytes, masked to the length of the
-// prime; those of q or more are passed over.
+// challenge derives the weights w of a dealing: for each repetition N integers
+// below the smallest prime, the same ones for every prime, read from cSHAKE256
+// (NIST SP 800-185) over everything that the dealer sent before, so that it is
+// fixed when the weights become known. A weight is a little-endian word of 8
+// bytes, masked to the length of the smallest prime; those of that prime or
+// more are passed over.
 type challenge struct {
 	s    *he.Suite
 	seed [32]byte
@@ -279,7 +271,7 @@ type challenge struct {
 
 func challengeOf(e *Epoch, subject Subject, dealer string, d Dealing) challenge {
 	var w writer
-	w.str("credence/threshold/challenge/v1")
+	w.str("credence/threshold/challenge/v2")
 	w.blob(boxContext(e, subject, dealer, ""))
 	for _, b := range d {
 		w.str(b.Receiver)
@@ -291,40 +283,63 @@ func challengeOf(e *Epoch, subject Subject, dealer string, d Dealing) challenge 
 
 // respond computes <w, p> + mask for each repetition and prime.
 func (c challenge) respond(p *he.Poly, masks []uint64) []uint64 {
-	xof := sha3.NewCSHAKE256([]byte("credence"), []byte("threshold/challenge/v1/"+c.s.Name()))
+	return c.respondAll([]*he.Poly{p}, [][]uint64{masks})[0]
+}
+
+// respondAll computes respond for several polynomials, and reads the weights
+// once.
+func (c challenge) respondAll(polys []*he.Poly, masks [][]uint64) [][]uint64 {
+	xof := sha3.NewCSHAKE256([]byte("credence"), []byte("threshold/challenge/v2/"+c.s.Name()))
 	_, _ = xof.Write(c.seed[:]) // a hash never fails
-	rows, primes := p.RNS().Coeffs, c.s.Primes()
-	out := make([]uint64, 0, len(masks))
-	var buf [2048]byte
-	left := buf[:0]
+	primes := c.s.Primes()
+	out := make([][]uint64, len(polys))
+	weights := make([]uint64, c.s.N())
 	for r := range repetitions {
-		for i, q := range primes {
-			mask := uint64(1)<<bits.Len64(q) - 1
-			var hi, lo uint64
-			for at, terms := 0, 0; at < len(rows[i]); {
-				if len(left) == 0 {
-					_, _ = xof.Read(buf[:])
-					left = buf[:]
-				}
-				w := binary.LittleEndian.Uint64(left) & mask
-				left = left[8:]
-				if w >= q {
-					continue // rejected, so that the weights are uniform
-				}
-				h, l := bits.Mul64(w, rows[i][at])
-				var carry uint64
-				lo, carry = bits.Add64(lo, l, 0)
-				hi, _ = bits.Add64(hi, h, carry)
-				at++
-				// Products of residues below 2^60 add up below 2^127.
-				if terms++; terms == 128 {
-					hi, lo, terms = 0, bits.Rem64(hi, lo, q), 0
-				}
+		readWeights(xof, slices.Min(primes), weights)
+		for k, p := range polys {
+			rows := p.RNS().Coeffs
+			for i, q := range primes {
+				out[k] = append(out[k], addMod(innerProduct(weights, rows[i], q), masks[k][r*len(primes)+i], q))
 			}
-			out = append(out, addMod(bits.Rem64(hi, lo, q), masks[r*len(primes)+i], q))
 		}
 	}
 	return out
+}
+
+// readWeights fills w with integers uniform below q.
+func readWeights(xof *sha3.SHAKE, q uint64, w []uint64) {
+	mask := uint64(1)<<bits.Len64(q) - 1
+	var buf [4080]byte // a multiple of the 136 bytes that the sponge gives at a time
+	left := buf[:0]
+	for i := 0; i < len(w); {
+		if len(left) == 0 {
+			_, _ = xof.Read(buf[:]) // never fails
+			left = buf[:]
+		}
+		v := binary.LittleEndian.Uint64(left) & mask
+		left = left[8:]
+		if v < q { // others are rejected, so that the weights are uniform
+			w[i] = v
+			i++
+		}
+	}
+}
+
+// innerProduct is the sum of a[i]*b[i] mod q, for factors below 2^60.
+func innerProduct(a, b []uint64, q uint64) uint64 {
+	var hi, lo uint64
+	for len(a) > 0 {
+		n := min(len(a), 128) // products below 2^120 add up below 2^127
+		for i, x := range a[:n] {
+			h, l := bits.Mul64(x, b[i])
+			var carry uint64
+			lo, carry = bits.Add64(lo, l, 0)
+			hi, _ = bits.Add64(hi, h, carry)
+		}
+		hi, lo = 0, bits.Rem64(hi, lo, q)
+		a, b = a[n:], b[n:]
+	}
+	return lo
 }
 
 // VerifyDealing checks what anyone can check of a dealing: one box for each

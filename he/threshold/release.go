@@ -59,6 +59,25 @@ func (h *KeyHolder) DealNoise(number uint64, id SumID) (Dealing, error) {
 	return n.dealing, nil
 }
 
+// Dealt reports whether this member has dealt its noise for a sum and still
+// keeps the dealing.
+func (h *KeyHolder) Dealt(id SumID) (bool, error) {
+	leave, err := h.enter()
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	if err := id.check(); err != nil {
+		return false, err
+	}
+	n, err := h.noiseState(id)
+	if err != nil || n == nil {
+		return false, err
+	}
+	clear(n.seed)
+	return true, nil
+}
+
 // noiseState loads this member's dealing for a sum, nil when there is none.
 func (h *KeyHolder) noiseState(id SumID) (*noiseState, error) {
 	body, ok, err := h.get(dirNoise, sumName(id), kindNoise)

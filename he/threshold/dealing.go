@@ -119,26 +119,26 @@ func (p *payload) erase() {
 }
 
 func (p *payload) encode() []byte {
-	out := p.share.Bytes()
+	out := p.share.Residues()
 	for _, m := range p.masks {
 		out = binary.LittleEndian.AppendUint64(out, m)
 	}
 	return out
 }
 
-func payloadBytes(s *he.Suite) int { return s.PolyBytes() + CheckBytes(s) }
+func payloadBytes(s *he.Suite) int { return s.ResidueBytes() + CheckBytes(s) }
 
-// parsePayload decodes a payload strictly: exact length, every coefficient
-// below Q, every mask below its prime.
+// parsePayload decodes a payload strictly: exact length, every residue and every
+// mask below its prime.
 func parsePayload(s *he.Suite, b []byte) (*payload, error) {
 	if len(b) != payloadBytes(s) {
 		return nil, fmt.Errorf("%w: its contents have %d bytes, want %d", ErrBox, len(b), payloadBytes(s))
 	}
-	share, err := s.ParsePoly(b[:s.PolyBytes()])
+	share, err := s.ParseResidues(b[:s.ResidueBytes()])
 	if err != nil {
 		return nil, fmt.Errorf("%w: its contents are not a canonical polynomial", ErrBox)
 	}
-	masks, ok := parseResidues(s, b[s.PolyBytes():])
+	masks, ok := parseResidues(s, b[s.ResidueBytes():])
 	if !ok {
 		share.Erase()
 		return nil, fmt.Errorf("%w: a mask in it is not below its prime", ErrBox)

@@ -112,7 +112,9 @@ type Aggregator struct {
 	court      court
 	epochCache epochCache
 
-	rounds *roundCache
+	rounds  *roundCache
+	callers snapshots[fl.NodeID, store.Party]
+	offers  snapshots[struct{}, []store.Job]
 
 	proofMu sync.Mutex
 	proofs  map[fl.Digest]*proofKeys // loaded, by document
@@ -191,7 +193,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
-	a := &Aggregator{dir: dir, rounds: newRoundCache(), proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
+	a := &Aggregator{dir: dir, rounds: newRoundCache(), proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: cacheDocuments(db), wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
 	a.checks = make(chan struct{}, runtime.GOMAXPROCS(0))
 	if err := a.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the federation in %s: %w", dir, err), db.Close())

@@ -182,7 +182,7 @@ func (a *Aggregator) authenticate(ctx context.Context) (store.Party, error) {
 	if now := a.opts.Now(); now.After(certificate.NotAfter) {
 		return store.Party{}, fl.Refuse(fl.CodeUnknownParty, node, "the certificate expired on %s; the node renews it when it reconnects", certificate.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return a.member(ctx, node)
+	return a.callers.get(a.wake, node, func() (store.Party, error) { return a.member(ctx, node) })
 }
 
 type enrolmentService struct {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"credence/aggregator/blob"
+	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/credit"
 	"credence/fl/flpb"
@@ -55,7 +56,8 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 			return nil, ctx.Err()
 		}
 		// A party that was revoked while it waited learns it now.
-		if _, err := s.a.member(ctx, party.Enrolment.Node); err != nil {
+		node := party.Enrolment.Node
+		if _, err := s.a.callers.get(s.a.wake, node, func() (store.Party, error) { return s.a.member(ctx, node) }); err != nil {
 			return nil, err
 		}
 	}

@@ -114,7 +114,7 @@ type Aggregator struct {
 
 	rounds  *roundCache
 	callers snapshots[fl.NodeID, store.Party]
-	offers  snapshots[struct{}, []store.Job]
+	allJobs snapshots[struct{}, []store.Job]
 
 	proofMu sync.Mutex
 	proofs  map[fl.Digest]*proofKeys // loaded, by document

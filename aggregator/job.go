@@ -42,6 +42,11 @@ func (a *Aggregator) job(ctx context.Context, node fl.NodeID, id fl.JobID) (jobS
 	return readJob(j)
 }
 
+// jobs returns all jobs, read once for all who ask between two changes.
+func (a *Aggregator) jobs(ctx context.Context) ([]store.Job, error) {
+	return a.allJobs.get(a.wake, struct{}{}, func() ([]store.Job, error) { return a.store.Jobs(ctx) })
+}
+
 // acceptJob takes in a job and moves its budget into escrow.
 func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error) {
 	var s fl.JobSpec
@@ -192,7 +197,7 @@ func (a *Aggregator) refund(ctx context.Context, j jobState, spent int64, ref fl
 
 // runJobs opens the next round of every job that can have one.
 func (a *Aggregator) runJobs(ctx context.Context) error {
-	jobs, err := a.store.Jobs(ctx)
+	jobs, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,7 @@ func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
 		if _, known := state.Revoked[node]; known {
 			continue
 		}
-		if _, err := a.member(ctx, node); fl.CodeOf(err) == fl.CodeRevoked {
+		if _, err := a.caller(ctx, node); fl.CodeOf(err) == fl.CodeRevoked {
 			if err := a.step(ctx, r.Job, r.Number, round.Revoked{Node: node, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
 				return err
 			}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"credence/aggregator/blob"
-	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/credit"
 	"credence/fl/flpb"
@@ -56,8 +55,7 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 			return nil, ctx.Err()
 		}
 		// A party that was revoked while it waited learns it now.
-		node := party.Enrolment.Node
-		if _, err := s.a.callers.get(s.a.wake, node, func() (store.Party, error) { return s.a.member(ctx, node) }); err != nil {
+		if _, err := s.a.caller(ctx, party.Enrolment.Node); err != nil {
 			return nil, err
 		}
 	}
@@ -186,7 +184,7 @@ func (s *federationService) ListParties(ctx context.Context, _ *flpb.ListParties
 }
 
 func (s *federationService) ListJobs(ctx context.Context, req *flpb.ListJobsRequest) (*flpb.ListJobsResponse, error) {
-	jobs, err := s.a.store.Jobs(ctx)
+	jobs, err := s.a.jobs(ctx)
 	if err != nil {
 		return nil, err
 	}

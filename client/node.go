@@ -181,6 +181,21 @@ func (n *Node) note(change func(*Status)) {
 	}
 }
 
+// contactEvery is how often the time of the last contact alone is written to
+// the status file: every write waits for the disk, and a round has many contacts.
+const contactEvery = 5 * time.Second
+
+// contact remembers that the aggregator answered.
+func (n *Node) contact() {
+	now := fl.Instant(n.now())
+	n.statusMu.Lock()
+	fresh := now.Sub(n.status.LastContact).Abs() < contactEvery
+	n.statusMu.Unlock()
+	if !fresh {
+		n.note(func(s *Status) { s.LastContact = now })
+	}
+}
+
 // Run asks for work and does it until ctx ends or the node's membership does.
 func (n *Node) Run(ctx context.Context) error {
 	n.log.Info("node running", "federation", n.home.Genesis.Federation, "aggregator", n.config.Address, "certificate_until", n.home.CertificateEnds())
@@ -385,7 +400,7 @@ func (n *Node) ask(ctx context.Context, tag []byte) ([]*flpb.Task, []byte, error
 	if err != nil {
 		return nil, nil, flpb.FromStatus(err)
 	}
-	n.note(func(s *Status) { s.LastContact = fl.Instant(n.now()) })
+	n.contact()
 	if skew := n.now().Sub(time.UnixMilli(answer.GetClockUnixMs())); skew.Abs() > maxSkew {
 		n.report(fmt.Errorf("this machine's clock differs from the aggregator's by %s: set it right (is a time service running?)", skew.Round(time.Second)))
 	}

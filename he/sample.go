@@ -24,10 +24,16 @@ type source struct {
 // expanded key is out of reach, like every copy that the runtime makes: wiping
 // the buffer narrows the window and does not close it.
 func systemSource() *source {
-	var key [32]byte
+	var key [SeedBytes]byte
 	_, _ = rand.Read(key[:]) // never fails, see crypto/rand.Read
+	defer clear(key[:])
+	return seededSource(key)
+}
+
+// seededSource reads the stream of AES-256 in counter mode from counter 0 (NIST
+// SP 800-38A) under a key.
+func seededSource(key [SeedBytes]byte) *source {
 	block, err := aes.NewCipher(key[:])
-	clear(key[:])
 	if err != nil {
 		panic("he: AES refuses a key of 32 bytes: " + err.Error())
 	}
@@ -163,6 +169,21 @@ func (s *Suite) ErrorPoly() *Poly {
 func (s *Suite) UniformPoly() *Poly {
 	src := systemSource()
 	defer src.wipe()
+	return s.uniform(src)
+}
+
+// ExpandUniform is the element of R_Q that a seed stands for. To who does not
+// know the seed it is uniform, as far as AES-256 is a pseudorandom function. It
+// reads words of 8 bytes, little endian, from AES-256 in counter mode under the
+// seed, from counter 0: for each prime N residues, a word masked to the length
+// of the prime and passed over when it is not below it.
+func (s *Suite) ExpandUniform(seed [SeedBytes]byte) *Poly {
+	src := seededSource(seed)
+	defer src.wipe()
+	return s.uniform(src)
+}
+
+func (s *Suite) uniform(src *source) *Poly {
 	p := s.NewPoly()
 	for i, q := range s.p.primes {
 		row := p.p.Coeffs[i]

@@ -42,7 +42,7 @@ func (s Subject) String() string {
 type DealtBox struct {
 	// Receiver names the member whose share it is.
 	Receiver string
-	// Box is the sealed share, BoxBytes long. It is nil where only the public
+	// Box is the sealed share or its seed, BoxBytes long. It is nil where only the public
 	// part of a dealing matters; Digest stands for it there.
 	Box []byte
 	// Digest is SHA-256 of Box.
@@ -104,44 +104,58 @@ func commitKey(context, key []byte) [32]byte {
 	return sha256.Sum256(w.b)
 }
 
-// payload is what a box holds for its receiver: the share, and the values of
-// the masking polynomials at its point, by repetition and prime.
+// payload is what a box holds for its receiver: the share, or the seed that it
+// is expanded from, and the values of the masking polynomials at its point, by
+// repetition and prime.
 type payload struct {
 	share *he.Poly
+	seed  []byte // nil for a share that is not expanded
 	masks []uint64
 }
 
 func (p *payload) erase() {
 	if p != nil {
 		p.share.Erase()
+		clear(p.seed)
 		clear(p.masks)
 	}
 }
 
 func (p *payload) encode() []byte {
-	out := p.share.Residues()
+	out := slices.Clone(p.seed)
+	if p.seed == nil {
+		out = p.share.Residues()
+	}
 	for _, m := range p.masks {
 		out = binary.LittleEndian.AppendUint64(out, m)
 	}
 	return out
 }
 
-func payloadBytes(s *he.Suite) int { return s.ResidueBytes() + CheckBytes(s) }
+func payloadBytes(s *he.Suite, seeded bool) int {
+	if seeded {
+		return he.SeedBytes + CheckBytes(s)
+	}
+	return s.ResidueBytes() + CheckBytes(s)
+}
 
 // parsePayload decodes a payload strictly: exact length, every residue and every
 // mask below its prime.
-func parsePayload(s *he.Suite, b []byte) (*payload, error) {
-	if len(b) != payloadBytes(s) {
-		return nil, fmt.Errorf("%w: its contents have %d bytes, want %d", ErrBox, len(b), payloadBytes(s))
+func parsePayload(s *he.Suite, seeded bool, b []byte) (*payload, error) {
+	if want := payloadBytes(s, seeded); len(b) != want {
+		return nil, fmt.Errorf("%w: its contents have %d bytes, want %d", ErrBox, len(b), want)
 	}
-	share, err := s.ParseResidues(b[:s.ResidueBytes()])
+	at := len(b) - CheckBytes(s)
+	masks, ok := parseResidues(s, b[at:])
+	if !ok {
+		return nil, fmt.Errorf("%w: a mask in it is not below its prime", ErrBox)
+	}
+	if seeded {
+		return &payload{share: s.ExpandUniform([he.SeedBytes]byte(b[:at])), seed: slices.Clone(b[:at]), masks: masks}, nil
+	}
+	share, err := s.ParseResidues(b[:at])
 	if err != nil {
 		return nil, fmt.Errorf("%w: its contents are not a canonical polynomial", ErrBox)
-	}
-	masks, ok := parseResidues(s, b[s.ResidueBytes():])
-	if !ok {
-		share.Erase()
-		return nil, fmt.Errorf("%w: a mask in it is not below its prime", ErrBox)
 	}
 	return &payload{share: share, masks: masks}, nil
 }
@@ -166,7 +180,7 @@ func parseResidues(s *he.Suite, b []byte) ([]uint64, bool) {
 // it and answers the challenge that all the boxes give. The shares, the masks
 // and the sharing polynomial are erased.
 func deal(e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte) (Dealing, error) {
-	sharing := newSharing(secret, e.cfg.Threshold)
+	sharing := newSharing(secret, seededPoints(e, dealer), len(e.cfg.Members))
 	defer sharing.erase()
 	masks := newMasks(e)
 	defer masks.erase()
@@ -176,18 +190,19 @@ func deal(e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte
 		if err != nil {
 			return nil, err
 		}
-		payloads[i] = &payload{share: share, masks: masks.at(m.Point)}
+		payloads[i] = &payload{share: share, seed: slices.Clone(sharing.seeds[m.Point]), masks: masks.at(m.Point)}
 		defer payloads[i].erase()
 	}
 	d, err := sealPayloads(e, subject, dealer, payloads, seed)
 	if err != nil {
 		return nil, err
 	}
-	// <w, f(x)> is itself a polynomial in x: its coefficients need t inner
-	// products, the values for the n receivers then cost nothing.
-	coeffs := challengeOf(e, subject, dealer, d).respondAll(sharing.coeffs, masks.coeffs)
+	points := make([]int, len(e.cfg.Members))
 	for i, m := range e.cfg.Members {
-		d[i].Check = encodeResidues(evaluate(e.suite, coeffs, m.Point))
+		points[i] = m.Point
+	}
+	for i, y := range sharing.answers(challengeOf(e, subject, dealer, d), masks, points) {
+		d[i].Check = encodeResidues(y)
 	}
 	return d, nil
 }

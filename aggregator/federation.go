@@ -114,7 +114,7 @@ type Aggregator struct {
 
 	rounds  *roundCache
 	callers snapshots[fl.NodeID, store.Party]
-	allJobs snapshots[struct{}, []store.Job]
+	allJobs snapshots[struct{}, []jobState]
 
 	proofMu sync.Mutex
 	proofs  map[fl.Digest]*proofKeys // loaded, by document

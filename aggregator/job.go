@@ -42,9 +42,22 @@ func (a *Aggregator) job(ctx context.Context, node fl.NodeID, id fl.JobID) (jobS
 	return readJob(j)
 }
 
-// jobs returns all jobs, read once for all who ask between two changes.
-func (a *Aggregator) jobs(ctx context.Context) ([]store.Job, error) {
-	return a.allJobs.get(a.wake, struct{}{}, func() ([]store.Job, error) { return a.store.Jobs(ctx) })
+// jobs returns all jobs, read once for all who ask between two changes. They
+// are not changed.
+func (a *Aggregator) jobs(ctx context.Context) ([]jobState, error) {
+	return a.allJobs.get(a.wake, struct{}{}, func() ([]jobState, error) {
+		stored, err := a.store.Jobs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out := make([]jobState, len(stored))
+		for i, s := range stored {
+			if out[i], err = readJob(s); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	})
 }
 
 // acceptJob takes in a job and moves its budget into escrow.
@@ -202,13 +215,9 @@ func (a *Aggregator) runJobs(ctx context.Context) error {
 		return err
 	}
 	var failed error
-	for _, stored := range jobs {
-		if stored.Phase != store.JobRunning {
+	for _, j := range jobs {
+		if j.Phase != store.JobRunning {
 			continue
-		}
-		j, err := readJob(stored)
-		if err != nil {
-			return err
 		}
 		if err := a.runJob(ctx, j); err != nil && !errors.Is(err, store.ErrStale) {
 			failed = errors.Join(failed, fmt.Errorf("job %s: %w", j.spec.Job, err))
@@ -264,10 +273,9 @@ func (a *Aggregator) recentAborts(ctx context.Context, j jobState) (int, *round.
 }
 
 // jobView is a job for people to look at; nil when it is not the wanted one.
-func (a *Aggregator) jobView(ctx context.Context, stored store.Job, want fl.JobID) (*flpb.Job, error) {
-	j, err := readJob(stored)
-	if err != nil || want != "" && j.spec.Job != want {
-		return nil, err
+func (a *Aggregator) jobView(ctx context.Context, j jobState, want fl.JobID) (*flpb.Job, error) {
+	if want != "" && j.spec.Job != want {
+		return nil, nil
 	}
 	view := &flpb.Job{
 		Spec: j.Spec.Encode(), Phase: string(j.Phase), Reason: j.Reason,

@@ -23,7 +23,7 @@ import (
 // chunks.
 const (
 	maxMessage       = fl.MaxDocument + 64<<10
-	maxChunk         = 256 << 10
+	maxChunk         = 512 << 10
 	maxDownload      = 512 << 10
 	maxWait          = 30 * time.Second
 	transactionsPage = 500

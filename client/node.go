@@ -31,7 +31,7 @@ type Options struct {
 	// Wait is how long the node lets the aggregator hold an empty answer;
 	// default 20 s.
 	Wait time.Duration
-	// UploadChunk in bytes; default and most 256 KiB. Small chunks suit slow
+	// UploadChunk in bytes; default and most 512 KiB. Small chunks suit slow
 	// links: a dropped connection loses at most one.
 	UploadChunk int
 	// AllowInsecure accepts the insecure suites of tests and simulations.

@@ -170,7 +170,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	case plan.JobSpec != w.specID || plan.Clip != w.spec.Clip || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
 		return fl.Envelope{}, nil, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
 	}
-	raw, err := n.remote.Fetch(ctx, plan.BaseModel, planID)
+	var raw []byte
+	err = n.apart(func() (err error) {
+		raw, err = n.remote.Fetch(ctx, plan.BaseModel, planID)
+		return err
+	})
 	if err != nil {
 		return fl.Envelope{}, nil, err
 	}

@@ -18,8 +18,8 @@ import (
 //
 // It is drawn by its values at t-1 of the receivers' points, which determine it
 // with the secret: uniform values there are uniform coefficients. These values
-// are expanded from seeds, so what is sealed to those receivers is a seed
-// (Krawczyk, "Secret sharing made short", 1993, has the idea of short shares).
+// are expanded from seeds, so what is sealed to those receivers is a seed of 32
+// bytes instead of a share.
 type sharing struct {
 	points []int          // 0, then those of the seeded receivers
 	values []*he.Poly     // at the points

@@ -42,11 +42,11 @@ func (a *Aggregator) job(ctx context.Context, node fl.NodeID, id fl.JobID) (jobS
 	return readJob(j)
 }
 
-// jobs returns all jobs, read once for all who ask between two changes. They
-// are not changed.
+// jobs returns the running jobs, read once for all who ask between two changes.
+// They are not changed.
 func (a *Aggregator) jobs(ctx context.Context) ([]jobState, error) {
 	return a.allJobs.get(a.wake, struct{}{}, func() ([]jobState, error) {
-		stored, err := a.store.Jobs(ctx)
+		stored, err := a.store.RunningJobs(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -216,9 +216,6 @@ func (a *Aggregator) runJobs(ctx context.Context) error {
 	}
 	var failed error
 	for _, j := range jobs {
-		if j.Phase != store.JobRunning {
-			continue
-		}
 		if err := a.runJob(ctx, j); err != nil && !errors.Is(err, store.ErrStale) {
 			failed = errors.Join(failed, fmt.Errorf("job %s: %w", j.spec.Job, err))
 		}

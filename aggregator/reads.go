@@ -11,7 +11,7 @@ import (
 
 // documentBudget bounds the documents that are kept in memory, in bytes of
 // their payloads.
-const documentBudget = 16 << 20
+const documentBudget = 4 << 20
 
 // documentCache is a store that reads a document once. Every committee member
 // asks for the same headers and dealings, and looks each box up through one. A

@@ -218,7 +218,7 @@ func (a *Aggregator) offerTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 	}
 	var tasks []*flpb.Task
 	for _, j := range jobs {
-		if _, joined := j.Joins[node]; !joined && j.Phase == store.JobRunning {
+		if _, joined := j.Joins[node]; !joined {
 			tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Offer{Offer: &flpb.OfferTask{JobSpec: j.Spec.Encode()}}})
 		}
 	}

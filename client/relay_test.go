@@ -54,7 +54,7 @@ func (s *shelf) Upload(ctx context.Context, req *flpb.UploadRequest, _ ...grpc.C
 
 func newShelf() (*shelf, *Remote) {
 	s := &shelf{blobs: map[fl.Digest][]byte{}}
-	return s, &Remote{api: s, chunk: 10, log: slog.New(slog.DiscardHandler)}
+	return s, &Remote{blobs: s, chunk: 10, log: slog.New(slog.DiscardHandler)}
 }
 
 // TestFreshBlobs: a blob that was never sent is sent without asking for it; when

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -19,7 +20,22 @@ import (
 	"credence/fl/round"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(proofCache())
+		os.Exit(code)
+	}))
+}
+
+// proofCache is a folder for the proof keys of this process' tests: they are
+// made once.
+var proofCache = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "credence-proofs-")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
 
 // memoryDir returns a folder for one test, in memory where the system has such
 // a place: these tests write thousands of small files durably, and what they

@@ -83,7 +83,7 @@ type simNode struct {
 	skew    time.Duration // of its clock
 	said    *bytes.Buffer // its log, when a test wants it
 	before  func(req any) error
-	tasks   func(*flpb.WorkResponse) // changes what it is asked to do
+	tasks   func(*flpb.WorkResponse)  // changes what it is asked to do
 	answer  func(req, reply any) bool // answers a call in the aggregator's place, when it returns true
 	after   func(req, reply any)      // changes an answer
 }

@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
+var proofSetup sync.Mutex
+
 // proofCache is a folder for the proof keys of this process' tests: they are
 // made once.
 var proofCache = sync.OnceValue(func() string {

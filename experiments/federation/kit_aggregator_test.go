@@ -262,7 +262,7 @@ var sealLies = []attack{
 		},
 	},
 	{
-		name: "a collective key with another's attestation for a member's share", lines: []string{"rogue key share"}, by: byClient, want: zk.ErrRejected,
+		name: "a collective key with another's attestation for a member's share", lines: []string{"rogue key share"}, by: byClient, want: zk.ErrCommitment,
 		tell: func(s *scene) error {
 			return s.rogueShare(func(r *fl.KeyReveal, other fl.KeyReveal) { r.Attestation = other.Attestation })
 		},

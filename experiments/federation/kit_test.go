@@ -248,6 +248,11 @@ type made struct {
 // test may bend, and not yet uploaded.
 func (h *hostile) update(c *current, node fl.NodeID, bend func(*zk.Scope)) *made {
 	h.t.Helper()
+	return h.updateOf(c, node, func(i int) int32 { return int32(i % 3) }, bend)
+}
+
+func (h *hostile) updateOf(c *current, node fl.NodeID, value func(i int) int32, bend func(*zk.Scope)) *made {
+	h.t.Helper()
 	assigned, in := c.plan.Assigned(node)
 	if !in {
 		h.t.Fatalf("%s is not in the cohort", node)
@@ -263,7 +268,7 @@ func (h *hostile) update(c *current, node fl.NodeID, bend func(*zk.Scope)) *made
 	for range assigned.Shards {
 		values := make([]int32, h.suite.Values())
 		for i := range values {
-			values[i] = int32(i % 3)
+			values[i] = value(i)
 		}
 		ct, random, err := c.public.EncryptForProof(values)
 		h.must(err)
@@ -308,6 +313,9 @@ func (h *hostile) reachRound(number uint64, phase round.Phase, but ...*simNode) 
 			return false
 		}
 		h.must(err)
+		if r.Phase == string(round.Aborted) {
+			h.t.Fatalf("round %d was aborted: %s", number, r.State)
+		}
 		return r.Phase == string(phase)
 	})
 }

@@ -133,7 +133,10 @@ func newSimulationAt(t *testing.T, seed uint64, floor fl.ProofLevel) *simulation
 	}, s.options())
 	s.must(err)
 	if floor.Attested() {
-		s.must(a.SetUpProofs(s.ctx, proofCache(), nil))
+		proofSetup.Lock() // or two tests make keys at once, and one finds the other's
+		err := a.SetUpProofs(s.ctx, proofCache(), nil)
+		proofSetup.Unlock()
+		s.must(err)
 	}
 	s.serve(a)
 	t.Cleanup(s.end)

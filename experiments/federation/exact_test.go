@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"credence/aggregator"
 	"credence/aggregator/store"
 	"credence/client"
 	"credence/datasets"
@@ -27,7 +28,17 @@ func TestMain(m *testing.M) {
 	}))
 }
 
+// proofSetup lets one test at a time make keys, or one finds the other's.
 var proofSetup sync.Mutex
+
+func setUpProofs(t *testing.T, a *aggregator.Aggregator) {
+	t.Helper()
+	proofSetup.Lock()
+	defer proofSetup.Unlock()
+	if err := a.SetUpProofs(t.Context(), proofCache(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // proofCache is a folder for the proof keys of this process' tests: they are
 // made once.

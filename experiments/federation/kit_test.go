@@ -329,8 +329,13 @@ func (h *hostile) node(id fl.NodeID) *simNode {
 // caught expects the error by which an attack is found out.
 func (h *hostile) caught(a attack, err error) {
 	h.t.Helper()
+	caught(h.t, a, err)
+}
+
+func caught(t *testing.T, a attack, err error) {
+	t.Helper()
 	if err == nil || errors.Is(err, errSent) || !errors.Is(err, a.want) {
-		h.t.Errorf("%s: got %v, want %v", a.name, err, a.want)
+		t.Errorf("%s: got %v, want %v", a.name, err, a.want)
 	}
 }
 

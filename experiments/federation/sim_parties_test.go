@@ -133,10 +133,7 @@ func newSimulationAt(t *testing.T, seed uint64, floor fl.ProofLevel) *simulation
 	}, s.options())
 	s.must(err)
 	if floor.Attested() {
-		proofSetup.Lock() // or two tests make keys at once, and one finds the other's
-		err := a.SetUpProofs(s.ctx, proofCache(), nil)
-		proofSetup.Unlock()
-		s.must(err)
+		setUpProofs(s.t, a)
 	}
 	s.serve(a)
 	t.Cleanup(s.end)

@@ -375,4 +375,5 @@ func TestCheatingMember(t *testing.T) {
 	if v := c.await(2 * time.Minute); v.GetPhase() != "done" || v.GetVersion() != 2 {
 		t.Fatalf("the job is %s at version %d: %s", v.GetPhase(), v.GetVersion(), v.GetReason())
 	}
+	auditVerdicts(t, c)
 }

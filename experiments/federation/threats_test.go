@@ -115,7 +115,7 @@ var others = []elsewhere{
 	{"bad dealings", "no answer to a complaint", byAggregator, "verdict `silence`", "aggregator TestEpochDisputes/silence convicts a dealer"},
 	{"bad dealings", "checks that lie on no polynomial", byEverybody, "`threshold.ErrDealing`", "he/threshold TestDealingIsChecked"},
 	{"bad dealings", "wrong noise for a round", "its receiver", "verdict `dealing`", "aggregator TestWrongNoise"},
-	{"bad dealings", "a verdict that its evidence does not carry", byAuditor, "`audit.Lie`", "cmd/credence TestAuditVerdicts"},
+	{"bad dealings", "a verdict that its evidence does not carry", byAuditor, "`audit.Lie`", here + " TestCheatingMember"},
 	{"decryption shares", "members that are silent", "nobody has to", "any others open the sum", here + " TestMembersKilledBeforeDecryption"},
 	{"decryption shares", "the same share twice, after a restart", byAggregator, "a receipt again", here + " TestMemberKilledAfterRelease"},
 	{"decryption shares", "a share that shifts the sum by a multiple of Delta", "the combination", "named with m-t shares more", "he/threshold TestTargetedShift"},

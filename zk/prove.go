@@ -136,7 +136,7 @@ func (k *Keys) commitAll(p *shardProof, committed []fr.Element, rows []row, lift
 	for i := range rows {
 		work = append(work,
 			func() (err error) { p.cipher[i], err = k.srs.commit(rows[i].published); return err },
-			func() (err error) { p.lift[i], err = k.srs.commit(lifts[i]); return err })
+			func() (err error) { p.lift[i], err = k.commitLift(lifts[i]); return err })
 	}
 	if norm != nil {
 		work = append(work, func() (err error) { p.norm, err = k.srs.commit(norm.partial); return err })

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,11 +26,13 @@ import (
 
 const (
 	maxMessage  = 16 << 20
-	uploadChunk = 256 << 10
-	uploadLanes = 4 // blobs sent at the same time
+	uploadChunk = 512 << 10 // a ciphertext of every suite, or a second of 4 Mbit/s
+	blobLanes   = 4         // blobs sent or fetched at the same time
 	fetchChunk  = 512 << 10
 	maxBlob     = 1 << 30 // no blob of the protocol is near this
 	callTimeout = 2 * time.Minute
+	// bulkIdle is how long the connection for blobs stays when no blob moves.
+	bulkIdle = 2 * time.Second
 )
 
 // dial opens a connection to an aggregator. It connects when it is first used.
@@ -71,6 +74,8 @@ func persist(ctx context.Context, method string, req, reply any, cc *grpc.Client
 type Remote struct {
 	conn    *grpc.ClientConn
 	api     flpb.FederationClient
+	bulk    *grpc.ClientConn      // of blobs
+	blobs   flpb.FederationClient // on bulk
 	home    *Home
 	chunk   int
 	rate    int // upload limit in bytes a second, 0 for none
@@ -80,17 +85,25 @@ type Remote struct {
 	revoked map[fl.NodeID]time.Time
 }
 
-// Connect opens a connection for the party in a folder.
+// Connect opens a connection for the party in a folder. It is two: a small one
+// that stays, for polling and documents, and one for blobs, which is there only
+// while blobs move. A connection that has carried large messages keeps buffers
+// at both ends for as long as it lives, and an aggregator has one for every
+// party that waits for work.
 func Connect(home *Home, address string, now func() time.Time, extra ...grpc.DialOption) (*Remote, error) {
 	conn, err := dial(address, home.Genesis.CertificateCA, home.certificate, now, extra...)
 	if err != nil {
 		return nil, err
 	}
-	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk, logbook: newLogbook(home, now), log: slog.New(slog.DiscardHandler)}, nil
+	bulk, err := dial(address, home.Genesis.CertificateCA, home.certificate, now, append(slices.Clone(extra), grpc.WithIdleTimeout(bulkIdle))...)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), bulk: bulk, blobs: flpb.NewFederationClient(bulk), home: home, chunk: uploadChunk, logbook: newLogbook(home, now), log: slog.New(slog.DiscardHandler)}, nil
 }
 
-// Close closes the connection.
-func (r *Remote) Close() error { return r.conn.Close() }
+// Close closes the connections.
+func (r *Remote) Close() error { return errors.Join(r.conn.Close(), r.bulk.Close()) }
 
 // API gives the look-ups that need no verification here.
 func (r *Remote) API() flpb.FederationClient { return r.api }
@@ -140,9 +153,15 @@ var errNonsense = errors.New("the aggregator's answer makes no sense")
 // Upload sends a blob in chunks. It asks first where an earlier attempt
 // stopped and continues there.
 func (r *Remote) Upload(ctx context.Context, data []byte) (fl.Digest, error) {
+	return r.send(ctx, data, false)
+}
+
+// send is Upload; a fresh blob was never sent before, and the first attempt
+// begins at its first byte without asking.
+func (r *Remote) send(ctx context.Context, data []byte, fresh bool) (fl.Digest, error) {
 	digest := fl.DigestBytes(data)
 	for attempt := 0; ; attempt++ {
-		err := r.upload(ctx, digest, data)
+		err := r.upload(ctx, digest, data, fresh && attempt == 0)
 		err = flpb.FromStatus(err)
 		again := fl.CodeOf(err) == fl.CodeCorrupt || flpb.Retryable(err) && !errors.Is(err, errNonsense)
 		if err == nil || !again || attempt >= 4 || ctx.Err() != nil {
@@ -159,44 +178,59 @@ func (r *Remote) Upload(ctx context.Context, data []byte) (fl.Digest, error) {
 
 // uploadAll sends several blobs, a few at a time: a blob waits for the
 // aggregator's disk, which the next one can use meanwhile. A party with a rate
-// limit sends them one after the other.
-func (r *Remote) uploadAll(ctx context.Context, blobs [][]byte) ([]fl.Digest, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	lanes := uploadLanes
+// limit sends them one after the other. Fresh blobs were never sent before.
+func (r *Remote) uploadAll(ctx context.Context, blobs [][]byte, fresh bool) ([]fl.Digest, error) {
+	lanes := blobLanes
 	if r.rate > 0 {
 		lanes = 1
 	}
 	digests := make([]fl.Digest, len(blobs))
+	err := inLanes(ctx, lanes, len(blobs), func(ctx context.Context, i int) (err error) {
+		digests[i], err = r.send(ctx, blobs[i], fresh)
+		return err
+	})
+	return digests, err
+}
+
+// inLanes does n pieces of work, a few at a time. It returns the first error;
+// what has not begun by then is left out.
+func inLanes(ctx context.Context, lanes, n int, work func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	next := make(chan int)
 	var wg sync.WaitGroup
-	for range min(lanes, len(blobs)) {
+	for range min(lanes, n) {
 		wg.Go(func() {
 			for i := range next {
-				var err error
-				if digests[i], err = r.Upload(ctx, blobs[i]); err != nil {
+				if ctx.Err() != nil {
+					continue
+				}
+				if err := work(ctx, i); err != nil {
 					cancel(err) // the first one counts
 				}
 			}
 		})
 	}
-	for i := range blobs {
+	for i := range n {
 		next <- i
 	}
 	close(next)
 	wg.Wait()
-	return digests, context.Cause(ctx)
+	return context.Cause(ctx)
 }
 
-func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) error {
-	status, err := r.api.UploadStatus(ctx, &flpb.UploadStatusRequest{Digest: digest[:]})
-	if err != nil {
-		return err
+func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte, fresh bool) error {
+	var offset int64
+	if !fresh {
+		status, err := r.blobs.UploadStatus(ctx, &flpb.UploadStatusRequest{Digest: digest[:]})
+		if err != nil {
+			return err
+		}
+		if status.GetComplete() {
+			return nil
+		}
+		offset = status.GetOffset()
 	}
-	if status.GetComplete() {
-		return nil
-	}
-	offset := status.GetOffset()
 	if offset < 0 || offset > int64(len(data)) {
 		return fmt.Errorf("%w: it holds %d bytes of a blob of %d", errNonsense, offset, len(data))
 	}
@@ -206,7 +240,7 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 	for {
 		end := min(offset+int64(r.chunk), int64(len(data)))
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := r.api.Upload(call, &flpb.UploadRequest{Digest: digest[:], Offset: offset, Data: data[offset:end], Last: end == int64(len(data))})
+		answer, err := r.blobs.Upload(call, &flpb.UploadRequest{Digest: digest[:], Offset: offset, Data: data[offset:end], Last: end == int64(len(data))})
 		cancel()
 		if err != nil {
 			return err
@@ -235,7 +269,7 @@ func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, erro
 	var data []byte
 	for {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := r.api.Download(call, &flpb.DownloadRequest{Digest: digest[:], Via: via[:], Offset: int64(len(data)), Length: fetchChunk})
+		answer, err := r.blobs.Download(call, &flpb.DownloadRequest{Digest: digest[:], Via: via[:], Offset: int64(len(data)), Length: fetchChunk})
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("downloading blob %s: %w", digest.Short(), flpb.FromStatus(err))
@@ -259,6 +293,19 @@ func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, erro
 		return nil, fmt.Errorf("downloading blob %s: %w", digest.Short(), ErrDamaged)
 	}
 	return data, nil
+}
+
+// named is a blob and a document that names it.
+type named struct{ digest, via fl.Digest }
+
+// fetchAll is Fetch for several blobs, a few at a time.
+func (r *Remote) fetchAll(ctx context.Context, blobs []named) ([][]byte, error) {
+	out := make([][]byte, len(blobs))
+	err := inLanes(ctx, blobLanes, len(blobs), func(ctx context.Context, i int) (err error) {
+		out[i], err = r.Fetch(ctx, blobs[i].digest, blobs[i].via)
+		return err
+	})
+	return out, err
 }
 
 // Document fetches a document by its digest; the caller checks its signature.

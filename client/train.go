@@ -141,10 +141,16 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return err
 		}
 	}
-	if _, err := n.remote.uploadAll(ctx, ciphertexts); err != nil {
+	var receipt fl.Envelope
+	err = n.apart(func() error {
+		// An update that was ready may have been sent in part before a restart.
+		if _, err := n.remote.uploadAll(ctx, ciphertexts, !ready); err != nil {
+			return err
+		}
+		var err error
+		_, receipt, err = n.remote.submit(ctx, header)
 		return err
-	}
-	_, receipt, err := n.remote.submit(ctx, header)
+	})
 	if err != nil {
 		return err
 	}
@@ -167,7 +173,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	case plan.JobSpec != w.specID || plan.Clip != w.spec.Clip || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
 		return fl.Envelope{}, nil, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
 	}
-	raw, err := n.remote.Fetch(ctx, plan.BaseModel, planID)
+	var raw []byte
+	err = n.apart(func() (err error) {
+		raw, err = n.remote.Fetch(ctx, plan.BaseModel, planID)
+		return err
+	})
 	if err != nil {
 		return fl.Envelope{}, nil, err
 	}
@@ -176,7 +186,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 		return fl.Envelope{}, nil, err
 	}
 	started := n.now()
-	update, err := LocalUpdate(ctx, w.model, w.training, global, w.train, w.test, plan, assignment)
+	var update Update
+	err = n.apart(func() (err error) {
+		update, err = LocalUpdate(ctx, w.model, w.training, global, w.train, w.test, plan, assignment)
+		return err
+	})
 	var diverged *models.DivergedError
 	if errors.As(err, &diverged) {
 		return fl.Envelope{}, nil, &declineError{err}
@@ -216,25 +230,33 @@ func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []
 			s.Randomness.Erase()
 		}
 	}()
-	for _, shard := range values {
-		ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
-		if err != nil {
-			return nil, fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+	err := n.apart(func() error {
+		for _, shard := range values {
+			ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
+			if err != nil {
+				return fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+			}
+			shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
+			b := ciphertext.Bytes()
+			blobs = append(blobs, b)
+			header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
 		}
-		shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
-		b := ciphertext.Bytes()
-		blobs = append(blobs, b)
-		header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
-	}
-	if !plan.ProofLevel.Attested() {
-		return blobs, nil
+		return nil
+	})
+	if err != nil || !plan.ProofLevel.Attested() {
+		return blobs, err
 	}
 	p, err := n.proofs(ctx, plan, k)
 	if err != nil {
 		return nil, err
 	}
 	started := n.now()
-	attestation, err := n.attest(ctx, plan, header.Plan, p, shards)
+	var attestation []byte
+	prover := *p // the other lane may come to another epoch's key meanwhile
+	err = n.apart(func() (err error) {
+		attestation, err = n.attest(ctx, plan, header.Plan, &prover, shards)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -3,14 +3,9 @@ package zk
 import (
 	"errors"
 	"fmt"
-	"math/big"
 	"sync"
 
-	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
-	"github.com/consensys/gnark/backend"
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/logger"
 
 	"credence/fl"
@@ -72,29 +67,25 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 			lifts[i][j].Add(&lifts[i][j], &a.Masks[2*i+j])
 		}
 	}
+	if err := k.commitAll(p, rows, lifts, norm); err != nil {
+		return nil, err
+	}
 	if norm != nil {
 		copy(a.Partial, norm.partial[1:])
 		copy(a.Total, norm.total)
 		a.Norm[2].SetUint64(norm.bound)
 	}
-	var mask fr.Element
-	for mask.IsZero() {
-		if _, err := mask.SetRandom(); err != nil {
-			return nil, fmt.Errorf("zk: drawing the commitment's mask: %w", err)
-		}
-	}
 
 	// First pass: everything before the challenge is fixed, so the challenge
 	// can be known without solving.
-	committed := k.system.Committed(a, mask)
-	defer clear(committed)
-	if err := k.commitAll(p, committed, rows, lifts, norm); err != nil {
-		return nil, err
-	}
 	statement := digest(p)
 	st := halves(statement)
 	copy(a.Statement, st[:])
-	r := challengeOf(&p.witness, st)
+	pass, err := k.begin(a.Vector, st)
+	if err != nil {
+		return nil, err
+	}
+	r := pass.r
 
 	// The public inputs that depend on it.
 	ring := s.RingAt(&r)
@@ -115,24 +106,24 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 	// gnark's prover leaves them idle.
 	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.N)
 	defer clear(folded)
-	err := concurrently(
-		func() error { return k.groth16(a, mask, p) },
+	var proof *grothProof
+	err = concurrently(
+		func() (err error) { proof, err = k.finish(a.Vector, pass); return err },
 		func() (err error) { p.opening, err = k.srs.open(folded, &r); return err },
 	)
-	if err != nil {
+	if errors.Is(err, ErrWitness) {
+		return nil, fmt.Errorf("%w: the witness does not satisfy %s", rlwe.ErrWitness, s.Name)
+	} else if err != nil {
 		return nil, err
 	}
+	p.grothProof = *proof
 	return p, nil
 }
 
-// commitAll makes every commitment that comes before the challenge. None
+// commitAll makes the KZG commitments that come before the challenge. None
 // depends on another.
-func (k *Keys) commitAll(p *shardProof, committed []fr.Element, rows []row, lifts [][]fr.Element, norm *normPart) error {
-	basis := &k.proving.CommitmentKeys[0]
-	work := []func() error{
-		func() (err error) { p.witness, err = basis.Commit(committed); return err },
-		func() (err error) { p.pok, err = basis.ProveKnowledge(committed); return err },
-	}
+func (k *Keys) commitAll(p *shardProof, rows []row, lifts [][]fr.Element, norm *normPart) error {
+	var work []func() error
 	for i := range rows {
 		work = append(work,
 			func() (err error) { p.cipher[i], err = k.srs.commit(rows[i].published); return err },
@@ -141,10 +132,7 @@ func (k *Keys) commitAll(p *shardProof, committed []fr.Element, rows []row, lift
 	if norm != nil {
 		work = append(work, func() (err error) { p.norm, err = k.srs.commit(norm.partial); return err })
 	}
-	if err := concurrently(work...); err != nil {
-		return fmt.Errorf("zk: committing to the witness: %w", err)
-	}
-	return nil
+	return concurrently(work...)
 }
 
 // concurrently runs all of work and returns the first error in its order.
@@ -160,46 +148,6 @@ func concurrently(work ...func() error) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// announced is the proving key with other Pedersen bases: all points are at
-// infinity but the mask's, which is the known commitment (and proof of
-// knowledge) divided by the mask. Under them the values of this proof, and only
-// of this one, have the commitment that was announced, and gnark's prover does
-// not compute two multi-exponentiations over all committed values again.
-func (k *Keys) announced(mask *fr.Element, p *shardProof) *groth16.ProvingKey {
-	var inverse fr.Element
-	var scalar big.Int
-	inverse.Inverse(mask).BigInt(&scalar)
-	basis := func(point *bn254.G1Affine) []bn254.G1Affine {
-		out := make([]bn254.G1Affine, len(k.proving.CommitmentKeys[0].Basis))
-		out[len(out)-1].ScalarMultiplication(point, &scalar)
-		return out
-	}
-	pk := *k.proving
-	pk.CommitmentKeys = []pedersen.ProvingKey{{Basis: basis(&p.witness), BasisExpSigma: basis(&p.pok)}}
-	return &pk
-}
-
-// groth16 runs gnark's prover with the mask and the commitment already fixed.
-func (k *Keys) groth16(a *rlwe.Assignment, mask fr.Element, p *shardProof) error {
-	w, err := a.Witness()
-	if err != nil {
-		return err
-	}
-	if v, ok := w.Vector().(fr.Vector); ok {
-		defer clear(v)
-	}
-	proof, err := groth16.Prove(k.system.R1CS, k.announced(&mask, p), w, backend.WithSolverOptions(k.system.FixMask(mask)))
-	if err != nil {
-		// gnark's text may quote a constraint's values.
-		return fmt.Errorf("%w: the witness does not satisfy %s", rlwe.ErrWitness, k.system.Shape.Name)
-	}
-	if len(proof.Commitments) != 1 || !proof.Commitments[0].Equal(&p.witness) || !proof.CommitmentPok.Equal(&p.pok) {
-		return errors.New("zk: the prover committed to something else than announced: gnark's R1CS Commit has changed")
-	}
-	p.ar, p.bs, p.krs = proof.Ar, proof.Bs, proof.Krs
 	return nil
 }
 

@@ -145,7 +145,9 @@ func quantisePart(q Quantiser, part []float64, norm float64, plan Plan, a Assign
 // contributors[s] says whose ciphertexts are in sums[s]; sums[s] holds the
 // MetricSlots, the parameters of shard s and possibly padding. Each shard is
 // divided by the weights of its own contributors. A sum that no honest cohort
-// can produce is a *RangeError that names shard and slot.
+// can produce is a *RangeError that names shard and slot; where the updates
+// are attested it is brought within reach instead, for it is a client's doing
+// and not the aggregator's.
 func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) ([]float64, Figures, error) {
 	shards, err := plan.shardMap(params)
 	if err != nil {
@@ -168,11 +170,15 @@ func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) 
 		if len(sums[s]) > plan.Slots {
 			return nil, Figures{}, fmt.Errorf("shard %d: %d sums: a ciphertext holds %d", s, len(sums[s]), plan.Slots)
 		}
-		part, values, err := UnpackShard(s, sums[s], len(contributors[s]), shard.Length, plan.ValueBits)
+		opened := sums[s]
+		if plan.ProofLevel.Attested() {
+			opened = withinReach(s, opened, len(contributors[s]), shard.Length, plan.ValueBits)
+		}
+		part, values, err := UnpackShard(s, opened, len(contributors[s]), shard.Length, plan.ValueBits)
 		if err != nil {
 			return nil, Figures{}, err
 		}
-		if figures, err = figures.plus(part); err != nil { // no client has figures in two shards
+		if figures, err = figures.plus(part); err != nil && !plan.ProofLevel.Attested() { // no client has figures in two shards
 			return nil, Figures{}, &RangeError{Shard: s, Slot: 0, Sum: sums[s][0]}
 		}
 		for i, sum := range values {

@@ -83,7 +83,9 @@ type simNode struct {
 	skew    time.Duration // of its clock
 	said    *bytes.Buffer // its log, when a test wants it
 	before  func(req any) error
-	tasks   func(*flpb.WorkResponse) // changes what it is asked to do
+	tasks   func(*flpb.WorkResponse)  // changes what it is asked to do
+	answer  func(req, reply any) bool // answers a call in the aggregator's place, when it returns true
+	after   func(req, reply any)      // changes an answer
 }
 
 type simClock struct {
@@ -105,6 +107,12 @@ func (c *simClock) add(d time.Duration) {
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	t.Helper()
+	return newSimulationAt(t, seed, fl.ProofNone)
+}
+
+// newSimulationAt founds the federation with a proof floor.
+func newSimulationAt(t *testing.T, seed uint64, floor fl.ProofLevel) *simulation {
+	t.Helper()
 	s := &simulation{
 		t: t, ctx: t.Context(), seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), clock: &simClock{t: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)},
 		dir: memoryDir(t), network: federation.NewNetwork(seed), data: map[fl.NodeID]data{}, checked: map[fl.JobID]int{},
@@ -121,9 +129,12 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		s.parts = append(s.parts, [2][]int{trains[i], tests[i]})
 	}
 	a, err := aggregator.Found(s.ctx, filepath.Join(s.dir, "aggregator"), aggregator.FoundingOptions{
-		Name: "simulated", Suite: simSuite, Committee: fl.CommitteePolicy{Members: 5, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
+		Name: "simulated", Suite: simSuite, Committee: fl.CommitteePolicy{Members: 5, Threshold: 3}, MinCohort: 2, AllowInsecure: true, ProofFloor: floor,
 	}, s.options())
 	s.must(err)
+	if floor.Attested() {
+		setUpProofs(s.t, a)
+	}
 	s.serve(a)
 	t.Cleanup(s.end)
 	s.lab = s.enrol("lab", aggregator.InviteOptions{Roles: []fl.Role{fl.RoleOwner}, Credits: 3000}, client.JoinOptions{})
@@ -319,7 +330,13 @@ func (s *simulation) watch(n *simNode) grpc.UnaryClientInterceptor {
 				s.sent[s.rng.IntN(len(s.sent))] = m
 			}
 		}
+		if n.answer != nil && n.answer(req, reply) {
+			return nil
+		}
 		err := invoke(ctx, method, req, reply, cc, opts...)
+		if n.after != nil && err == nil {
+			n.after(req, reply)
+		}
 		if work, ok := reply.(*flpb.WorkResponse); ok && n.tasks != nil {
 			n.tasks(work)
 		}

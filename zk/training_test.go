@@ -16,6 +16,7 @@ import (
 	"credence/fl"
 	"credence/he"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/circuit/table"
 	"credence/zk/circuit/training"
 	"credence/zk/fixedpoint"
 	"credence/zk/tabular"
@@ -199,11 +200,45 @@ func TestTrainingIsAttested(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// What a verifier checks beside: the registration of the same table.
+		spec := tabular.Spec{Layout: c.trainer.Shape().Layout, Frac: fixedpoint.FeatureFraction, Schema: fl.Digest{4}}
+		if spec.Layout.Kind == tabular.Real {
+			spec.TargetFrac = fixedpoint.FeatureFraction
+		}
+		if err := c.trainer.Shape().Model.CheckSpec(spec); err != nil {
+			t.Fatal(err)
+		}
+		c.register(t, spec)
 		c.st.Messages = update.Messages()
 		if err := c.trainer.VerifyTraining(c.st, a); err != nil || a.Parts() != tc.parts {
 			t.Errorf("%s: %d parts, %v", tc.trainer, a.Parts(), err)
 		}
 		t.Logf("%s: %d bytes", tc.trainer, len(a.Bytes()))
+	}
+}
+
+// register proves the table's registration and checks it, with keys of the
+// same SRS.
+func (c *trainee) register(t testing.TB, spec tabular.Spec) {
+	t.Helper()
+	shape, err := table.NewShape(table.Registration, spec.Layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := SetupTable(shape, c.world.srs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &TableStatement{
+		Scope:      TableScope{Genesis: c.st.Scope.Genesis, Job: c.st.Scope.Job, Node: c.st.Scope.Client, Spec: spec.Digest()},
+		Commitment: c.st.Table, Rows: c.st.Rows,
+	}
+	a, err := keys.ProveTable(st, c.table, c.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.VerifyTable(st, a); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -227,7 +227,7 @@ func TestAttacks(t *testing.T) {
 	if !*update {
 		t.Fatalf("%s is not what the tests say: go test ./%s -run TestAttacks -update", path, here)
 	}
-	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil { //nolint:gosec // a page for everybody
+	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -121,18 +121,24 @@ func (r *Remote) stateBefore(ctx context.Context, o outbox, job fl.JobID, spec f
 	if err != nil {
 		return LocalState{}, 0, err
 	}
-	published := map[uint64]bool{}
+	published := map[uint64]fl.Manifest{}
 	for _, v := range versions {
 		if v.Manifest.Job == job && v.Manifest.JobSpec == spec {
-			published[v.Manifest.Round] = true
+			published[v.Manifest.Round] = v.Manifest
 		}
 	}
 	for _, round := range rounds {
-		_, accepted, err := o.accepted(job, round)
+		m, ok := published[round]
+		if !ok {
+			continue
+		}
+		// The seal says whether the update is in. A receipt would not: the node may
+		// have been killed before it came.
+		in, err := r.sealed(ctx, m)
 		if err != nil {
 			return LocalState{}, 0, err
 		}
-		if !accepted || !published[round] {
+		if !in {
 			continue
 		}
 		path := filepath.Join(o.folder(job, round), stateFile)
@@ -147,6 +153,19 @@ func (r *Remote) stateBefore(ctx context.Context, o outbox, job fl.JobID, spec f
 		return s, round, nil
 	}
 	return LocalState{}, 0, nil
+}
+
+// sealed reports whether this party's update is in a published round.
+func (r *Remote) sealed(ctx context.Context, m fl.Manifest) (bool, error) {
+	envelope, err := r.Document(ctx, m.Seal)
+	if err != nil {
+		return false, err
+	}
+	var seal fl.Seal
+	if err := envelope.Open(r.home.Genesis.AggregatorKey, &seal); err != nil {
+		return false, fmt.Errorf("round %d of job %s: %w", m.Round, m.Job, err)
+	}
+	return slices.Contains(seal.Clients, r.home.Node), nil
 }
 
 // PullOwn is Pull with what this party's node keeps to itself: a fedper model

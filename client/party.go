@@ -120,6 +120,7 @@ type Published struct {
 	Spec    fl.JobSpec
 	Model   *models.Model
 	Params  []float32
+	Own     fl.NodeID // whose own parameters are in it; "" for the published model (see PullOwn)
 }
 
 // Pull downloads a version of a job's model, 0 for the newest. It verifies the
@@ -148,9 +149,11 @@ func (r *Remote) Pull(ctx context.Context, job fl.JobID, version uint64) (Publis
 	case p.Version.Manifest.JobSpec != view.SpecID || p.Version.Manifest.Genesis != r.home.GenesisID:
 		return Published{}, errors.New("the manifest is for another job or federation than the aggregator says")
 	}
-	if p.Model, _, err = ReadWork(p.Spec); err != nil {
+	work, err := ReadWork(p.Spec)
+	if err != nil {
 		return Published{}, err
 	}
+	p.Model = work.Model
 	if p.Params, err = r.Parameters(ctx, p.Version, p.Spec.Parameters); err != nil {
 		return Published{}, err
 	}
@@ -160,8 +163,12 @@ func (r *Remote) Pull(ctx context.Context, job fl.JobID, version uint64) (Publis
 // Metadata says where a model comes from, for the metadata of an exported file.
 func (p Published) Metadata() map[string]string {
 	m := p.Version.Manifest
-	return map[string]string{
+	out := map[string]string{
 		"job": string(m.Job), "version": fmt.Sprint(m.Version), "round": fmt.Sprint(m.Round), "genesis": m.Genesis.String(),
 		"manifest": p.Version.ManifestID.String(), "model": m.Model.String(), "proof_level": string(m.ProofLevel), "epsilon": m.Epsilon,
 	}
+	if p.Own != "" {
+		out["own_parameters_of"] = string(p.Own)
+	}
+	return out
 }

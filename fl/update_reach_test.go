@@ -32,17 +32,18 @@ func TestAttestedSumsAreBroughtWithinReach(t *testing.T) {
 		sums := [][]int64{make([]int64, MetricSlots+8), make([]int64, MetricSlots+8)}
 		sums[0][18] = 7 // examples
 		sums[c.shard][c.slot] += c.value
-		if _, _, err := MeanUpdate(plan, 10, both, sums); (err != nil) != (name != "nothing" && name != "largest parameter") {
+		if _, _, err := GroupMeans(plan, 10, both, sums); (err != nil) != (name != "nothing" && name != "largest parameter") {
 			t.Errorf("%s, not attested: %v", name, err)
 		}
 		attested := plan
 		attested.ProofLevel = ProofBounded
 		before := sums[c.shard][c.slot]
-		mean, figures, err := MeanUpdate(attested, 10, both, sums)
+		means, figures, err := GroupMeans(attested, 10, both, sums)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		mean := means[0]
 		if figures.Count != c.count || sums[c.shard][c.slot] != before {
 			t.Errorf("%s: figures %+v, want %d examples; the sums changed: %t", name, figures, c.count, sums[c.shard][c.slot] != before)
 		}
@@ -56,7 +57,7 @@ func TestAttestedSumsAreBroughtWithinReach(t *testing.T) {
 			}
 		}
 	}
-	if _, _, err := MeanUpdate(func() Plan { p := plan; p.ProofLevel = ProofBounded; return p }(), 10, both, [][]int64{make([]int64, 5), make([]int64, MetricSlots+8)}); err == nil {
+	if _, _, err := GroupMeans(func() Plan { p := plan; p.ProofLevel = ProofBounded; return p }(), 10, both, [][]int64{make([]int64, 5), make([]int64, MetricSlots+8)}); err == nil {
 		t.Error("a sum that is too short was accepted")
 	}
 }

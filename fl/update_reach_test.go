@@ -43,6 +43,7 @@ func TestAttestedSumsAreBroughtWithinReach(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		mean := means[0]
 		if figures.Count != c.count || sums[c.shard][c.slot] != before {
 			t.Errorf("%s: figures %+v, want %d examples; the sums changed: %t", name, figures, c.count, sums[c.shard][c.slot] != before)
 		}

@@ -42,24 +42,11 @@ func addNoise(plan fl.Plan, values []fl.ShardValues, s *Sampler) error {
 	for _, shard := range values {
 		total += len(shard.Values) - fl.MetricSlots
 	}
-	drawn := make([]int64, total)
-	defer clear(drawn)
-	t := scaleFor(noise.Variance, 1)
-	bound := noise.SquareBound(total)
-	for {
-		squares, within := uint64(0), true
-		for i := range drawn {
-			drawn[i] = s.gaussian(noise.Variance, 1, t)
-			within = within && drawn[i] >= -noise.Bound && drawn[i] <= noise.Bound
-			squares += uint64(drawn[i]) * uint64(drawn[i])
-		}
-		if s.err != nil {
-			return s.err
-		}
-		if within && squares <= bound {
-			break
-		}
+	drawn, err := s.within(total, noise.Variance, noise.Bound, noise.SquareBound(total))
+	if err != nil {
+		return err
 	}
+	defer clear(drawn)
 	next := drawn
 	for _, shard := range values {
 		for i := fl.MetricSlots; i < len(shard.Values); i++ {
@@ -69,18 +56,35 @@ func addNoise(plan fl.Plan, values []fl.ShardValues, s *Sampler) error {
 		if noise.CountScale == 0 || shard.Shard%plan.UploadShards() != 0 {
 			continue
 		}
-		for {
-			y, err := s.DiscreteGaussian(noise.CountVariance, 1)
-			if err != nil {
-				return err
-			}
-			if y >= -noise.CountBound && y <= noise.CountBound {
-				shard.Values[0] += int32(y)
-				break
-			}
+		count, err := s.within(1, noise.CountVariance, noise.CountBound, math.MaxUint64)
+		if err != nil {
+			return err
 		}
+		shard.Values[0] += int32(count[0])
 	}
 	return nil
+}
+
+// within draws n discrete Gaussians of a variance, all of them again until none
+// exceeds bound in magnitude and the sum of their squares does not exceed
+// squares.
+func (s *Sampler) within(n int, variance uint64, bound int64, squares uint64) ([]int64, error) {
+	drawn, t := make([]int64, n), scaleFor(variance, 1)
+	for {
+		sum, fits := uint64(0), true
+		for i := range drawn {
+			y := s.gaussian(variance, 1, t)
+			drawn[i] = y
+			fits = fits && y >= -bound && y <= bound
+			sum += uint64(y * y)
+		}
+		if s.err != nil {
+			return nil, s.err
+		}
+		if fits && sum <= squares {
+			return drawn, nil
+		}
+	}
 }
 
 // Spent returns the epsilon, at the delta of p, of everything that a job has

@@ -52,16 +52,40 @@ func TestPrivateRounds(t *testing.T) {
 	}
 }
 
-// TestPrivacyBudgetEndsAJob: with a budget of two rounds a job of five publishes
-// two models; what is left of its escrow goes back.
+// TestPrivacyBudgetEndsAJob: a job that asks for five rounds and has a budget for
+// two publishes two models; what is left of its escrow goes back, and the audit
+// agrees that it was over. Jobs whose noise cannot be had are refused.
 func TestPrivacyBudgetEndsAJob(t *testing.T) {
 	c := newClinic(t, "insecure-rlwe64-d1-v1", nil)
 	job := c.job(2)
-	job.Clip.Norm = 1
+	job.Job, job.Clip.Norm = "template", 1
 	job.Privacy = client.PrivacyOptions{Epsilon: 4, Delta: 1e-5, HonestFraction: 0.7}
-	job.Rounds = 5
-	if _, err := c.owner.SubmitJob(t.Context(), job); err != nil {
+	spec, err := c.owner.SubmitJob(t.Context(), job)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_ = strings.Contains
+	if v := c.awaitJob("template", time.Minute); v.GetVersion() != 2 {
+		t.Fatalf("the job is %s at version %d: %s", v.GetPhase(), v.GetVersion(), v.GetReason())
+	}
+	for want, change := range map[string]func(*fl.JobSpec){
+		"more than the budget": func(s *fl.JobSpec) { s.Privacy.NoiseMultiplier = 0.5 },
+		"does not fit 16 bits": func(s *fl.JobSpec) { s.Privacy.NoiseMultiplier = 5000 },
+	} {
+		refused := spec
+		refused.Job = "refused"
+		change(&refused)
+		if _, err := c.owner.Submit(t.Context(), refused); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("submitted: %v, want %q", err, want)
+		}
+	}
+	spec.Job, spec.Rounds, spec.Budget = "screening", 5, 100
+	if _, err := c.owner.Submit(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if v := c.await(time.Minute); v.GetPhase() != "done" || v.GetVersion() != 2 || !strings.Contains(v.GetReason(), "privacy budget is spent") {
+		t.Fatalf("the job is %s at version %d: %s", v.GetPhase(), v.GetVersion(), v.GetReason())
+	}
+	if report, err := audit.Audit(t.Context(), audit.Connection(c.owner), audit.Selection{}, nil); err != nil {
+		t.Errorf("%v\n%+v", err, report)
+	}
 }

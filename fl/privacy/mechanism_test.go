@@ -128,6 +128,7 @@ func TestQuantiseAddsTheNoise(t *testing.T) {
 // What an honest client encrypts is in range and within what it attests, at
 // every weight and number of shards.
 func TestNoisedUpdatesAreAttestable(t *testing.T) {
+	made := 0
 	rapid.Check(t, func(r *rapid.T) {
 		p := asked
 		p.NoiseMultiplier = rapid.SampledFrom([]float64{0.1, 1, 5}).Draw(r, "noise")
@@ -167,7 +168,11 @@ func TestNoisedUpdatesAreAttestable(t *testing.T) {
 		if squares > bound {
 			r.Fatalf("sum of squares %d, attested %d", squares, bound)
 		}
+		made++
 	})
+	if made < 30 {
+		t.Errorf("%d updates were made", made)
+	}
 }
 
 func TestQuantiseWithoutPrivacyIsTheOldOne(t *testing.T) {

@@ -75,6 +75,7 @@ type modelReport struct {
 
 func (a *app) printModels(versions []client.ModelVersion) error {
 	t := table{head: []string{"Job", ">Version", ">Round", "Published", ">Base loss", ">Accuracy", "Manifest"}}
+	var newest []fl.Manifest // of each job
 	for _, v := range versions {
 		m := v.Manifest
 		if a.json {
@@ -88,6 +89,10 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		if s, ok := m.Figures.Accuracy(); ok {
 			score = fmt.Sprintf("%.1f %%", 100*s)
 		}
+		if n := len(newest); n > 0 && newest[n-1].Job == m.Job {
+			newest = newest[:n-1]
+		}
+		newest = append(newest, m)
 		t.add(clip(string(m.Job), 14), fmt.Sprint(m.Version), fmt.Sprint(m.Round), stamp(m.OpenedAt), loss, score, v.ManifestID.Short()[:8])
 	}
 	switch {
@@ -96,6 +101,9 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		a.printf("No model has been published.\n")
 	default:
 		a.table("", t)
+		for _, m := range newest {
+			a.printf("Privacy of %s, version %d: epsilon %s%s.\n", m.Job, m.Version, m.Epsilon, atDelta(m))
+		}
 	}
 	return nil
 }

@@ -385,3 +385,43 @@ func TestLocalStateFollowsWhatWasPublished(t *testing.T) {
 		t.Errorf("a damaged state: %v", err)
 	}
 }
+
+// A node trains by no plan whose groups or state do not follow from the job
+// that it consented to.
+func TestPlansThatDoNotFollowAreDeclined(t *testing.T) {
+	s := newSealed(t)
+	initial := fl.DigestBytes([]byte("initial"))
+	for name, c := range map[string]struct {
+		of     string
+		change func(*fl.Plan)
+		fine   bool
+	}{
+		"as consented":                  {of: fl.FedAvg, fine: true, change: func(*fl.Plan) {}},
+		"with a state":                  {of: fl.FedAvgM, fine: true, change: func(p *fl.Plan) { p.BaseState = fl.Digest{1} }},
+		"the first":                     {of: fl.FedAvgM, fine: true, change: func(p *fl.Plan) { p.BaseModel = initial }},
+		"another clip":                  {of: fl.FedAvg, change: func(p *fl.Plan) { p.Clip.Norm = 1 }},
+		"groups":                        {of: fl.FedAvg, change: func(p *fl.Plan) { p.Groups = 2 }},
+		"a state that is not kept":      {of: fl.FedAvg, change: func(p *fl.Plan) { p.BaseState = fl.Digest{1} }},
+		"no state after the first":      {of: fl.FedAvgM, change: func(*fl.Plan) {}},
+		"a minimum below the job's":     {of: fl.FedAvg, change: func(p *fl.Plan) { p.MinCohort = 2 }},
+		"another proof level":           {of: fl.FedAvg, change: func(p *fl.Plan) { p.ProofLevel = fl.ProofBounded }},
+		"of another job than consented": {of: fl.FedAvg, change: func(p *fl.Plan) { p.JobSpec = fl.Digest{9} }},
+	} {
+		w := &work{specID: s.plan.JobSpec, spec: fl.JobSpec{
+			Parameters: 10, InitialModel: initial, Clip: s.plan.Clip, ProofLevel: s.plan.ProofLevel, MinCohort: s.plan.MinCohort,
+			Strategy: fl.StrategySpec{Name: c.of},
+		}}
+		plan := s.plan
+		c.change(&plan)
+		if w.follows(plan) != c.fine {
+			t.Errorf("%s: follows: %t", name, !c.fine)
+		}
+		var decline *declineError
+		if c.fine {
+			continue // it goes on to fetch the model
+		}
+		if _, err := s.node.localRound(s.Context(), w, fl.Digest{7}, plan); !errors.As(err, &decline) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -228,8 +228,7 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	switch {
 	case !in:
 		return r, errors.New("the plan does not name this node")
-	case plan.JobSpec != w.specID || !sameClip(w.spec, plan) || plan.Privacy != w.spec.Privacy || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort || plan.Groups != s.Robust.Groups,
-		plan.BaseState.IsZero() != (s.StateSize(w.spec.Parameters) == 0 || plan.BaseModel == w.spec.InitialModel):
+	case !w.follows(plan):
 		return r, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
 	}
 	if err := n.checkCharge(plan); err != nil {
@@ -255,6 +254,25 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 		r.Mine, err = n.localState(ctx, w, plan)
 	}
 	return r, err
+}
+
+// follows reports whether a plan's terms are those of the job: nothing that the
+// node consented to is changed, the groups are the job's, and there is a
+// strategy's state where one was kept. (A round may give the initial model
+// again, so that model alone does not say whether it is the first.)
+func (w *work) follows(plan fl.Plan) bool {
+	s := w.spec.Strategy
+	switch {
+	case plan.JobSpec != w.specID || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
+		return false
+	case !sameClip(w.spec, plan) || plan.Privacy != w.spec.Privacy:
+		return false
+	case plan.Groups != s.Robust.Groups:
+		return false
+	case s.StateSize(w.spec.Parameters) == 0:
+		return plan.BaseState.IsZero()
+	}
+	return !plan.BaseState.IsZero() || plan.BaseModel == w.spec.InitialModel
 }
 
 // encrypt makes the ciphertexts of an update and, where the plan asks for it,

@@ -110,6 +110,10 @@ func Advance(spec StrategySpec, plan Plan, contributors [][]NodeID, sums [][]int
 	if err != nil {
 		return NextModel{}, err
 	}
+	clip, err := plan.nextClip(contributors, sums)
+	if err != nil {
+		return NextModel{}, err
+	}
 	clear(sums) // not beside the vectors that follow
 	mean, err := spec.Robust.combine(means)
 	if err != nil {
@@ -125,8 +129,7 @@ func Advance(spec StrategySpec, plan Plan, contributors [][]NodeID, sums [][]int
 	if err != nil {
 		return NextModel{}, &StrategyError{err}
 	}
-	clip, err := plan.nextClip(contributors, sums)
-	return NextModel{Params: next, State: kept, Figures: figures, Clip: clip}, err
+	return NextModel{Params: next, State: kept, Figures: figures, Clip: clip}, nil
 }
 
 // serverStep is global + rate*mean: what FedAvg and FedSGD do, which differ

@@ -502,8 +502,8 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	return err
 }
 
-// madeModel is the next model, and where it and what the strategy keeps are
-// stored.
+// madeModel is what is left of the next model once it and what the strategy
+// keeps are stored.
 type madeModel struct {
 	fl.NextModel
 	model, kept fl.Digest
@@ -539,6 +539,7 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, co
 		}
 	}
 	made.model, err = a.blobs.Put(ctx, fl.AppendParameters(raw[:0], made.Params))
+	made.Params, made.State = nil, nil // stored, and as large as the model
 	return made, err
 }
 

@@ -151,14 +151,20 @@ func (a *Aggregator) runRounds(ctx context.Context) error {
 func refused(err error) bool { return fl.CodeOf(err) != "" }
 
 func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
-	j, err := a.job(ctx, "", r.Job)
+	jobs, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
-	if j.Phase != store.JobRunning {
-		// It was opened in the moment in which the job ended: nothing can be
-		// published or paid any more.
-		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+	if !slices.ContainsFunc(jobs, func(j jobState) bool { return j.spec.Job == r.Job }) {
+		j, err := a.job(ctx, "", r.Job)
+		if err != nil {
+			return err
+		}
+		if j.Phase != store.JobRunning {
+			// It was opened in the moment in which the job ended: nothing can be
+			// published or paid any more.
+			return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+		}
 	}
 	if err := a.reportRevoked(ctx, r); err != nil {
 		return err

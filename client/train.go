@@ -153,10 +153,15 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return err
 		}
 	}
-	if _, err := n.remote.uploadAll(ctx, ciphertexts); err != nil {
+	err = n.apart(func() error {
+		// An update that was ready may have been sent in part before a restart.
+		if _, err := n.remote.uploadAll(ctx, ciphertexts, !ready); err != nil {
+			return err
+		}
+		_, err := n.remote.SubmitEnvelope(ctx, header)
 		return err
-	}
-	if _, err := n.remote.SubmitEnvelope(ctx, header); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	n.log.Info("update accepted", "job", plan.Job, "round", plan.Round)
@@ -177,7 +182,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 		return fail(err)
 	}
 	started := n.now()
-	update, err := w.Update(ctx, local)
+	var update Update
+	err = n.apart(func() (err error) {
+		update, err = w.Update(ctx, local)
+		return err
+	})
 	var diverged *models.DivergedError
 	var unfit *LocalError
 	switch {
@@ -234,12 +243,16 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	if err := n.checkCharge(plan); err != nil {
 		return r, err
 	}
-	read := func(digest fl.Digest, size int) ([]float32, error) {
-		raw, err := n.remote.Fetch(ctx, digest, planID)
-		if err != nil {
-			return nil, err
-		}
-		return fl.DecodeParameters(raw, size)
+	read := func(digest fl.Digest, size int) (values []float32, err error) {
+		err = n.apart(func() error {
+			raw, err := n.remote.Fetch(ctx, digest, planID)
+			if err != nil {
+				return err
+			}
+			values, err = fl.DecodeParameters(raw, size)
+			return err
+		})
+		return values, err
 	}
 	var err error
 	if r.Global, err = read(plan.BaseModel, w.spec.Parameters); err != nil {
@@ -285,25 +298,33 @@ func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []
 			s.Randomness.Erase()
 		}
 	}()
-	for _, shard := range values {
-		ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
-		if err != nil {
-			return nil, fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+	err := n.apart(func() error {
+		for _, shard := range values {
+			ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
+			if err != nil {
+				return fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+			}
+			shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
+			b := ciphertext.Bytes()
+			blobs = append(blobs, b)
+			header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
 		}
-		shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
-		b := ciphertext.Bytes()
-		blobs = append(blobs, b)
-		header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
-	}
-	if !plan.ProofLevel.Attested() {
-		return blobs, nil
+		return nil
+	})
+	if err != nil || !plan.ProofLevel.Attested() {
+		return blobs, err
 	}
 	p, err := n.proofs(ctx, plan, k)
 	if err != nil {
 		return nil, err
 	}
 	started := n.now()
-	attestation, err := n.attest(ctx, plan, header.Plan, p, shards)
+	var attestation []byte
+	prover := *p // the other lane may come to another epoch's key meanwhile
+	err = n.apart(func() (err error) {
+		attestation, err = n.attest(ctx, plan, header.Plan, &prover, shards)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

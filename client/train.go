@@ -177,7 +177,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	if err != nil {
 		return fail(err)
 	}
-	local, err := n.localRound(ctx, w, planID, plan)
+	var local LocalRound
+	err = n.apart(func() (err error) {
+		local, err = n.localRound(ctx, w, planID, plan)
+		return err
+	})
 	if err != nil {
 		return fail(err)
 	}
@@ -243,16 +247,12 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	if err := n.checkCharge(plan); err != nil {
 		return r, err
 	}
-	read := func(digest fl.Digest, size int) (values []float32, err error) {
-		err = n.apart(func() error {
-			raw, err := n.remote.Fetch(ctx, digest, planID)
-			if err != nil {
-				return err
-			}
-			values, err = fl.DecodeParameters(raw, size)
-			return err
-		})
-		return values, err
+	read := func(digest fl.Digest, size int) ([]float32, error) {
+		raw, err := n.remote.Fetch(ctx, digest, planID)
+		if err != nil {
+			return nil, err
+		}
+		return fl.DecodeParameters(raw, size)
 	}
 	var err error
 	if r.Global, err = read(plan.BaseModel, w.spec.Parameters); err != nil {

@@ -47,7 +47,7 @@ func TestAttestedSumsAreBroughtWithinReach(t *testing.T) {
 		if figures.Count != c.count || sums[c.shard][c.slot] != before {
 			t.Errorf("%s: figures %+v, want %d examples; the sums changed: %t", name, figures, c.count, sums[c.shard][c.slot] != before)
 		}
-		for i, m := range means[0] {
+		for i, m := range mean {
 			want := 0.0
 			if i == c.at {
 				want = c.mean

@@ -25,22 +25,24 @@ const maxJobFile = 1 << 20
 // jobFile is a job as its owner writes it down. Missing keys have defaults,
 // unknown ones are errors.
 type jobFile struct {
-	Job           fl.JobID           `yaml:"job"`
-	Schema        string             `yaml:"schema"` // path, relative to the job file
-	Model         models.Spec        `yaml:"model"`
-	Training      models.TrainConfig `yaml:"training"`
-	Strategy      fl.StrategySpec    `yaml:"strategy"`
-	Clip          fl.Clip            `yaml:"clip"`
-	Rounds        int                `yaml:"rounds"`
-	CohortSize    int                `yaml:"cohort_size"`
-	MinCohort     int                `yaml:"min_cohort"`
-	RoundDeadline time.Duration      `yaml:"round_deadline"`
-	ProofLevel    fl.ProofLevel      `yaml:"proof_level"`
-	SampleCap     int64              `yaml:"sample_cap"`
-	StepCap       int64              `yaml:"step_cap"`
-	Budget        int64              `yaml:"budget"`
-	Rates         fl.Rates           `yaml:"rates"`
-	Seed          uint64             `yaml:"seed"`
+	Job      fl.JobID           `yaml:"job"`
+	Schema   string             `yaml:"schema"` // path, relative to the job file
+	Model    models.Spec        `yaml:"model"`
+	Training models.TrainConfig `yaml:"training"`
+	Strategy fl.StrategySpec    `yaml:"strategy"`
+	Clip     fl.Clip            `yaml:"clip"`
+
+	Privacy       client.PrivacyOptions `yaml:"privacy"`
+	Rounds        int                   `yaml:"rounds"`
+	CohortSize    int                   `yaml:"cohort_size"`
+	MinCohort     int                   `yaml:"min_cohort"`
+	RoundDeadline time.Duration         `yaml:"round_deadline"`
+	ProofLevel    fl.ProofLevel         `yaml:"proof_level"`
+	SampleCap     int64                 `yaml:"sample_cap"`
+	StepCap       int64                 `yaml:"step_cap"`
+	Budget        int64                 `yaml:"budget"`
+	Rates         fl.Rates              `yaml:"rates"`
+	Seed          uint64                `yaml:"seed"`
 }
 
 // jobExample is a complete job file; `credence job example` prints it and the
@@ -84,6 +86,15 @@ strategy:
 clip:
   value: 1
   norm: 0
+
+# Differential privacy: noise that every node adds before it encrypts. It needs
+# clip.norm. Either epsilon (what all rounds together may spend) or
+# noise_multiplier; delta; and how many nodes of a sum are honest: min_honest,
+# or honest_fraction of the minimum cohort. (Default: none, epsilon: infinity.)
+# privacy:
+#   epsilon: 8
+#   delta: 1e-5
+#   min_honest: 2
 
 rounds: 12           # models to publish
 round_deadline: 2m   # for the updates of one round (default: 5m)
@@ -149,7 +160,7 @@ func (f jobFile) validate(name string) error {
 	case f.RoundDeadline < time.Second || f.RoundDeadline%time.Second != 0:
 		return fmt.Errorf("%s: round_deadline: %s: want whole seconds, at least 1s", name, f.RoundDeadline)
 	}
-	for _, err := range []error{f.Job.Validate(), f.Training.Validate(), f.Strategy.Validate(), f.Clip.Validate(), f.Rates.Validate()} {
+	for _, err := range []error{f.Job.Validate(), f.Training.Validate(), f.Strategy.Validate(), f.Clip.Validate(), f.Privacy.Validate(), f.Rates.Validate()} {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -174,7 +185,7 @@ func (f jobFile) options(schema *datasets.Schema, text string) (client.JobOption
 		return client.JobOptions{}, err
 	}
 	return client.JobOptions{
-		Job: f.Job, SchemaText: text, Model: m, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip,
+		Job: f.Job, SchemaText: text, Model: m, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy,
 		Rounds: f.Rounds, CohortSize: f.CohortSize, MinCohort: f.MinCohort, RoundDeadline: int(f.RoundDeadline / time.Second),
 		ProofLevel: f.ProofLevel, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
 	}, nil

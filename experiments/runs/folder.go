@@ -78,7 +78,9 @@ func (f *Folder) State() (s State, err error) {
 
 // Rounds returns the rows of metrics. A last line that a kill cut short is
 // left out.
-func (f *Folder) Rounds() ([]Round, error) { return readLines[Round](filepath.Join(f.dir, MetricsLines)) }
+func (f *Folder) Rounds() ([]Round, error) {
+	return readLines[Round](filepath.Join(f.dir, MetricsLines))
+}
 
 // Clients returns the rows of clients, as Rounds does.
 func (f *Folder) Clients() ([]Client, error) {

@@ -398,15 +398,11 @@ func (b *bench) expectModel(r roundNow) fl.Digest {
 			}
 		}
 	}
-	mean, _, err := fl.MeanUpdate(r.plan, testParameters, contributors, sums)
-	b.must(err)
 	base, err := fl.DecodeParameters(b.blob(r.plan.BaseModel), testParameters)
 	b.must(err)
-	strategy, err := fl.NewStrategy(spec.Strategy)
+	next, err := fl.Advance(spec.Strategy, r.plan, contributors, sums, base, nil)
 	b.must(err)
-	next, err := strategy.Apply(base, mean)
-	b.must(err)
-	return fl.DigestBytes(fl.EncodeParameters(next))
+	return fl.DigestBytes(fl.EncodeParameters(next.Params))
 }
 
 // dump writes down everything that the store remembers, but for when a party

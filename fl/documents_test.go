@@ -35,7 +35,7 @@ func samples() []Document {
 		&ComplaintAnswer{Genesis: g, EpochPlan: plan, Node: "north", Stage: StageRound, Plan: key, Complaint: key, Receiver: "south", Keys: []AnsweredKey{{0, k32}, {1, k32}}},
 		&Verdict{Genesis: g, EpochPlan: plan, Guilty: "south", Ground: GroundDealing, Evidence: []Digest{key}, Reason: "a box", At: at},
 		&JobSpec{Genesis: g, Job: "job", Owner: "north", Schema: testDigest("schema"), SchemaText: "schema", Model: json.RawMessage(`{"a":1}`), Training: json.RawMessage(`{"b":2}`),
-			Parameters: 10, InitialModel: testDigest("m"), Strategy: StrategySpec{FedAvg, 1, WeightUniform}, Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2,
+			Parameters: 10, InitialModel: testDigest("m"), Strategy: StrategySpec{Name: FedAvg, ServerLearningRate: 1, Weighting: WeightUniform}, Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2,
 			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
 		&JobJoin{Genesis: g, JobSpec: plan, Job: "job", Node: "north", Samples: 100, JoinedAt: at},
 		&JobCancel{Genesis: g, JobSpec: plan, Job: "job", Owner: "north", Reason: "done"},

@@ -21,6 +21,8 @@ type saved struct {
 	Server   []byte        `json:"server,omitempty"`
 	Escrow   int64         `json:"escrow"`
 	Clients  []savedClient `json:"clients"` // sorted by name
+	// Versions are those that clients of fedbuff still train from.
+	Versions map[uint64][]byte `json:"versions,omitempty"`
 }
 
 type savedClient struct {
@@ -41,6 +43,12 @@ func (s *Simulation) Save() ([]byte, error) {
 			Node: s.clients[i].Node, Variate: encode(m.local.Variate), Personal: encode(m.local.Personal), Tally: m.Tally,
 		})
 	}
+	for number, params := range s.state.versions {
+		if v.Versions == nil {
+			v.Versions = map[uint64][]byte{}
+		}
+		v.Versions[number] = encode(params)
+	}
 	return json.Marshal(v)
 }
 
@@ -48,31 +56,31 @@ func (s *Simulation) Save() ([]byte, error) {
 // clients encoded. Anything else is an error that leaves the simulation as it
 // was.
 func (s *Simulation) Restore(text []byte) error {
-	next, err := s.decode(text)
+	next, clock, err := s.decode(text)
 	if err != nil {
 		return fmt.Errorf("simulation: restoring: %w", err)
 	}
-	s.state = next
+	s.state, s.buffered = next, clock
 	return nil
 }
 
-func (s *Simulation) decode(text []byte) (state, error) {
+func (s *Simulation) decode(text []byte) (state, *buffered, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	var v saved
 	if err := dec.Decode(&v); err != nil {
-		return state{}, err
+		return state{}, nil, err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return state{}, errors.New("something follows the state")
+		return state{}, nil, errors.New("something follows the state")
 	}
 	switch {
 	case v.Job != s.job.ID || len(v.Clients) != len(s.clients):
-		return state{}, fmt.Errorf("it is of job %s with %d clients, this is %s with %d", v.Job, len(v.Clients), s.job.ID, len(s.clients))
+		return state{}, nil, fmt.Errorf("it is of job %s with %d clients, this is %s with %d", v.Job, len(v.Clients), s.job.ID, len(s.clients))
 	case v.Round > uint64(s.job.Rounds):
-		return state{}, fmt.Errorf("it is after round %d of %d", v.Round, s.job.Rounds)
+		return state{}, nil, fmt.Errorf("it is after round %d of %d", v.Round, s.job.Rounds)
 	case v.Escrow < 0 || v.Escrow > s.job.Budget:
-		return state{}, fmt.Errorf("an escrow of %d credits of %d", v.Escrow, s.job.Budget)
+		return state{}, nil, fmt.Errorf("an escrow of %d credits of %d", v.Escrow, s.job.Budget)
 	}
 	params := len(s.state.params)
 	out := state{round: v.Round, escrow: v.Escrow, clients: make([]memory, len(v.Clients))}
@@ -94,10 +102,10 @@ func (s *Simulation) decode(text []byte) (state, error) {
 	out.server = read("the strategy's state", v.Server, s.job.Strategy.StateSize(params))
 	for i, c := range v.Clients {
 		if c.Node != s.clients[i].Node {
-			return state{}, fmt.Errorf("client %d is %s, here it is %s", i, c.Node, s.clients[i].Node)
+			return state{}, nil, fmt.Errorf("client %d is %s, here it is %s", i, c.Node, s.clients[i].Node)
 		}
 		if c.Rounds < 0 || c.Declined < 0 || c.Refused < 0 || c.BytesUp < 0 || c.Credits < 0 || !(c.SecondsTrain >= 0) {
-			return state{}, fmt.Errorf("client %s has a negative count", c.Node)
+			return state{}, nil, fmt.Errorf("client %s has a negative count", c.Node)
 		}
 		out.clients[i] = memory{
 			local: client.LocalState{
@@ -113,7 +121,23 @@ func (s *Simulation) decode(text []byte) (state, error) {
 	if err == nil {
 		err = s.workers[0].CheckParameters(out.params)
 	}
-	return out, err
+	if err != nil || s.buffered == nil {
+		return out, nil, err
+	}
+	clock, err := newBuffered(s.terms, s.candidates, v.Round)
+	if err != nil {
+		return out, nil, err
+	}
+	out.versions = map[uint64][]float32{}
+	for number, raw := range v.Versions {
+		out.versions[number] = read("a version", raw, params)
+	}
+	for number := clock.clock.Oldest(); number <= v.Round && err == nil; number++ {
+		if out.versions[number] == nil {
+			err = fmt.Errorf("version %d, from which a client trains, is missing", number)
+		}
+	}
+	return out, clock, err
 }
 
 // encode is fl.EncodeParameters, but for a vector that there is none of.

@@ -22,6 +22,7 @@ const (
 type Result struct {
 	Round  uint64
 	Params []float32 // the new global model; not to be changed
+	State  []float32 // what the strategy keeps with it; nil when it keeps nothing
 	// Figures of the model that the round started from, summed over the cohort.
 	Figures   fl.Figures
 	Clients   []ClientResult // in the order of the cohort, by name
@@ -39,6 +40,8 @@ type ClientResult struct {
 	// Figures of the model that it started from on its own rows; nil when it did
 	// not get that far, or did not look.
 	Figures *fl.Figures
+	// Personal are those of the client's own model of ditto; nil elsewhere.
+	Personal *fl.Figures
 	// Loss is the mean training loss of the last epoch; nil when it did not train.
 	Loss *float64
 	// Norm is the L2 norm of the update before the clip.

@@ -71,7 +71,8 @@ type Simulation struct {
 	place      map[fl.NodeID]int
 	workers    []*models.Model // one each: its graphs serve one client after the other
 	poisoned   map[fl.NodeID]fl.Examples
-	clientKind bool // clients keep a state
+	clientKind bool      // clients keep a state
+	buffered   *buffered // fedbuff only
 	state      state
 }
 
@@ -83,6 +84,8 @@ type state struct {
 	server   []float32 // what the strategy keeps; nil at first
 	escrow   int64
 	clients  []memory // as Simulation.clients
+	// versions are those that clients of fedbuff still train from, by number.
+	versions map[uint64][]float32
 }
 
 // memory is what a client has from earlier rounds.
@@ -159,7 +162,14 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 		}
 		s.workers = append(s.workers, m)
 	}
-	return s, s.enrol()
+	if err := s.enrol(); err != nil {
+		return nil, err
+	}
+	if job.Strategy.Name == fl.FedBuff {
+		s.state.versions = map[uint64][]float32{0: s.state.params}
+		s.buffered, err = newBuffered(s.terms, s.candidates, 0)
+	}
+	return s, err
 }
 
 // enrol checks the clients and prepares what their attacks train on.
@@ -246,20 +256,23 @@ var opening = time.Unix(0, 0).UTC()
 
 // plan draws the cohort of a round.
 func (s *Simulation) plan(number uint64) (fl.Plan, error) {
-	cohort, err := fl.DrawCohort(s.terms, s.candidates, number)
-	if err != nil {
-		return fl.Plan{}, err
-	}
 	plan := fl.Plan{
 		Genesis: simulated, JobSpec: simulated, EpochKey: simulated, Epoch: 1,
-		Job: s.job.ID, Round: number, Slots: s.suite.Values(), Shards: cohort.Shards, Groups: cohort.Groups,
-		Cohort: cohort.Assignments, WeightUnit: cohort.WeightUnit, MinCohort: s.job.MinCohort, Clip: s.job.Clip,
+		Job: s.job.ID, Round: number, Slots: s.suite.Values(), MinCohort: s.job.MinCohort, Clip: s.job.Clip,
 		ValueBits: s.suite.ValueBits(), ProofLevel: s.job.ProofLevel, Seed: s.job.Seed,
 		OpenedAt: opening, Deadline: opening.Add(s.job.RoundDeadline),
 	}
 	if s.job.Strategy.Name == fl.Scaffold {
 		plan.Population = len(s.clients)
 	}
+	if s.buffered != nil {
+		return s.terms.BufferPlan(plan, s.buffered.next(number), number)
+	}
+	cohort, err := fl.DrawCohort(s.terms, s.candidates, number)
+	if err != nil {
+		return plan, err
+	}
+	plan.Shards, plan.Groups, plan.Cohort, plan.WeightUnit = cohort.Shards, cohort.Groups, cohort.Assignments, cohort.WeightUnit
 	return plan, nil
 }
 
@@ -314,6 +327,10 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 	s.keep(results, out.Clients)
 	s.state.previous, s.state.params, s.state.server = s.state.params, next.Params, next.State
 	s.state.round, s.state.escrow = number, escrow
+	if s.buffered != nil {
+		s.buffered.made(number, next.Params, s.state.versions)
+	}
+	out.State = next.State
 	out.Wall = time.Since(started)
 	return out, nil
 }

@@ -143,10 +143,15 @@ func (s *Simulation) train(ctx context.Context, worker int, plan fl.Plan, i int,
 			work.Test = c.Train // the figures are of the client's real rows
 		}
 	}
+	round := client.LocalRound{Global: s.state.params, ServerState: s.state.server, Mine: s.state.clients[at].local, Plan: plan, Assignment: a}
+	scale := 1.0
+	if s.buffered != nil {
+		arrival := s.buffered.arrivals[i]
+		// The order of its rows and the learning rate follow from where it starts.
+		round.Global, round.Plan.Round, scale = s.state.versions[arrival.Base], arrival.Base+1, arrival.Scale
+	}
 	started := time.Now()
-	u, err := work.Update(ctx, client.LocalRound{
-		Global: s.state.params, ServerState: s.state.server, Mine: s.state.clients[at].local, Plan: plan, Assignment: a,
-	})
+	u, err := work.Update(ctx, round)
 	took := time.Since(started)
 	r.times.Train += took
 	r.Seconds = took.Seconds()
@@ -159,7 +164,12 @@ func (s *Simulation) train(ctx context.Context, worker int, plan fl.Plan, i int,
 	case err != nil:
 		return u, &ClientError{a.Node, err}
 	}
-	r.Figures, r.Loss, r.steps, r.local = &u.Figures, &u.Loss, u.Steps, u.State
+	r.Figures, r.Personal, r.Loss, r.steps, r.local = &u.Figures, u.Personal, &u.Loss, u.Steps, u.State
+	if scale != 1 {
+		for k := range u.Upload {
+			u.Upload[k] *= scale
+		}
+	}
 	return u, nil
 }
 

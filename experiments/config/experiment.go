@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"credence/he"
 )
 
 // Experiment is a file that was read and found well formed.
@@ -66,6 +68,10 @@ func (e *Experiment) Cells() ([]Cell, error) {
 		return nil, e.mistake(wrong("data", "missing: a simulation needs rows; want data: {set: digits}, or a file with a schema"))
 	case e.Partition.Method == "":
 		return nil, e.mistake(wrong("partition", "missing: a simulation divides its rows among clients; want partition: {method: iid, clients: 10}"))
+	}
+	if suite, err := he.LookupSuite(e.Simulation.Suite); err == nil && max(e.MinCohort, e.CohortSize) > suite.MaxCohort() {
+		return nil, e.mistake(wrong("cohort_size", "%d: suite %s adds up at most %d updates; choose another under simulation.suite",
+			max(e.MinCohort, e.CohortSize), e.Simulation.Suite, suite.MaxCohort()))
 	}
 	total := 1
 	for _, a := range e.Sweep {
@@ -218,16 +224,16 @@ func (f *File) repeats() []uint64 {
 // Name returns the path that the file was read under.
 func (e *Experiment) Name() string { return e.name }
 
-// Resolved returns the file with every default written out, as YAML.
-func (e *Experiment) Resolved() ([]byte, error) {
+// YAML writes the file with every default written out.
+func (f File) YAML() ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(e.File); err != nil {
-		return nil, fmt.Errorf("%s: writing the resolved file: %w", e.name, err)
+	if err := enc.Encode(f); err != nil {
+		return nil, fmt.Errorf("writing the resolved experiment: %w", err)
 	}
 	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("%s: writing the resolved file: %w", e.name, err)
+		return nil, fmt.Errorf("writing the resolved experiment: %w", err)
 	}
 	return b.Bytes(), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"credence/client"
 	"credence/datasets"
+	"credence/models"
 )
 
 // Live returns the file as a job for a federation, with the text of its
@@ -67,8 +68,12 @@ func (f File) Fit(schema *datasets.Schema) (File, error) {
 		return f, fmt.Errorf("model: it has %d inputs and %d classes, the schema %s has %d and %d; leave both out of the file",
 			f.Model.Inputs, f.Model.Classes, schema.Name, inputs, classes)
 	}
-	if err := f.Model.Validate(); err != nil {
+	model, err := models.New(f.Model)
+	if err != nil {
 		return f, err
+	}
+	if _, err := client.CompleteStrategy(f.Strategy, f.Training, model); err != nil {
+		return f, fmt.Errorf("training: %w", err)
 	}
 	for _, a := range f.Attacks {
 		if err := a.Fit(inputs, classes); err != nil {

@@ -107,7 +107,7 @@ func check(name string, n *yaml.Node) error {
 
 var (
 	// typeNames are what the YAML library calls our types in its messages.
-	typeNames = regexp.MustCompile(` (?:in|into) (?:type )?\*?[\w.\[\]]+$`)
+	typeNames = regexp.MustCompile(` in type [\w.\[\]]+$| into (?:\[\])?\*?\w+\.\w+$`)
 	yamlLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 )
 

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,11 +58,6 @@ func (f *File) validate() *mistake {
 	if f.ProofLevel != "" {
 		if err := f.ProofLevel.Validate(); err != nil {
 			return &mistake{[]string{"proof_level"}, err}
-		}
-	}
-	if f.Strategy.Name == fl.FedSGD {
-		if t := f.Training; t.LearningRate != 1 || t.BatchSize != 0 || t.Epochs+t.Steps != 1 || (t.Optimizer != "" && t.Optimizer != "sgd") {
-			return &mistake{[]string{"training"}, errors.New("training: strategy fedsgd averages gradients, so a client takes exactly one plain step: want optimizer sgd, learning_rate 1, epochs 1, batch_size 0; the step's length is strategy.server_learning_rate")}
 		}
 	}
 	for i, a := range f.Attacks {
@@ -156,7 +149,7 @@ func (f *File) validatePartition() *mistake {
 		return wrong("partition.held_out", "%q: want %s or %s", p.HeldOut, AtServer, AtClients)
 	}
 	if p.Method != ByColumn {
-		least := max(f.MinCohort, 2)
+		least := max(f.MinCohort, 2) * max(f.Strategy.Robust.Groups, 1)
 		switch {
 		case f.CohortSize > p.Clients:
 			return wrong("cohort_size", "%d: there are %d clients", f.CohortSize, p.Clients)
@@ -198,14 +191,9 @@ func (f *File) validateSimulation() *mistake {
 		return wrong("simulation.on_divergence", "%q: want stop or decline", s.OnDivergence)
 	case c.Threshold < 2 || c.Members < c.Threshold || c.Members > suite.MaxCommittee():
 		return wrong("simulation.committee", "%d of %d: want a threshold of at least 2 and at most %d members", c.Threshold, c.Members, suite.MaxCommittee())
-	case max(f.MinCohort, f.CohortSize) > suite.MaxCohort():
-		return wrong("cohort_size", "%d: suite %s adds up at most %d updates; choose another under simulation.suite", max(f.MinCohort, f.CohortSize), s.Suite, suite.MaxCohort())
 	}
 	if _, err := fl.NewQuantiser(f.Clip, suite.ValueBits()); err != nil {
 		return &mistake{[]string{"clip"}, err}
-	}
-	if float64(f.Clip.Norm) > 0 && f.Clip.Norm/f.Clip.Value > math.Sqrt(fl.MaxParameters) {
-		return wrong("clip.norm", "%v: values within %v can never reach it", f.Clip.Norm, f.Clip.Value)
 	}
 	return nil
 }

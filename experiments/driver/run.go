@@ -181,7 +181,11 @@ func (r *run) open() (at position, err error) {
 		}
 		return at, nil
 	}
-	resolved, err := r.opts.Experiment.Resolved()
+	file, err := r.opts.Experiment.Fit(r.data.Schema)
+	if err != nil {
+		return at, err
+	}
+	resolved, err := file.YAML()
 	if err != nil {
 		return at, err
 	}

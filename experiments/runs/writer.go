@@ -62,7 +62,7 @@ type Writer struct {
 }
 
 // Create makes the folder of a new run, which must not exist or be empty.
-func Create(dir string, s Start) (w *Writer, err error) {
+func Create(dir string, s Start) (_ *Writer, err error) {
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) > 0 {
 		taken := &ExistsError{Dir: dir}
@@ -74,7 +74,7 @@ func Create(dir string, s Start) (w *Writer, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, ModelsFolder), 0o750); err != nil {
 		return nil, fmt.Errorf("making the run folder: %w", err)
 	}
-	w = &Writer{Folder: Folder{dir: dir}, state: State{State: Running, Of: s.Rounds, Config: fl.DigestBytes(s.Config).String()}}
+	w := &Writer{Folder: Folder{dir: dir}, state: State{State: Running, Of: s.Rounds, Config: fl.DigestBytes(s.Config).String()}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.closeFiles())
@@ -107,12 +107,12 @@ func Create(dir string, s Start) (w *Writer, err error) {
 // Resume opens the folder of a run that stopped, to go on from its last
 // checkpoint; rows written after it are dropped, because their rounds are made
 // again. payload is nil when the run stopped before its first checkpoint.
-func Resume(dir string, config []byte) (w *Writer, payload []byte, err error) {
+func Resume(dir string, config []byte) (_ *Writer, payload []byte, err error) {
 	f, err := Open(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	w = &Writer{Folder: *f}
+	w := &Writer{Folder: *f}
 	if err := w.takeLock(); err != nil {
 		return nil, nil, err
 	}

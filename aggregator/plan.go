@@ -32,11 +32,10 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 		return fl.Plan{}, "", err
 	}
 	now := a.now()
-	want := max(j.spec.MinCohort, j.spec.CohortSize)
 	switch {
 	case len(joined) < j.spec.MinCohort:
 		return fl.Plan{}, fmt.Sprintf("nodes: %d of at least %d joined the job and are reachable", len(joined), j.spec.MinCohort), nil
-	case j.LastRound == 0 && len(missing) > 0 && (j.spec.CohortSize == 0 || len(joined) < want) && now.Sub(j.SubmitTime) < a.opts.JoinWindow:
+	case j.LastRound == 0 && len(missing) > 0 && now.Sub(j.SubmitTime) < a.opts.JoinWindow: // a cohort of the quickest would be no sample
 		return fl.Plan{}, fmt.Sprintf("answers from %v", missing), nil
 	}
 	var proofKeys fl.Digest

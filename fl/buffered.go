@@ -51,7 +51,7 @@ func NewAsyncClock(t Terms, candidates []Candidate) (*AsyncClock, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &AsyncClock{rng: t.generator("async/v1", 0), size: t.Strategy.Buffer, concurrent: len(candidates), idle: slices.Clone(candidates)}
+	c := &AsyncClock{rng: t.generator("async/v1", 0, 0), size: t.Strategy.Buffer, concurrent: len(candidates), idle: slices.Clone(candidates)}
 	if t.CohortSize > 0 {
 		c.concurrent = min(c.concurrent, t.CohortSize)
 	}
@@ -69,8 +69,6 @@ func NewAsyncClock(t Terms, candidates []Candidate) (*AsyncClock, error) {
 	c.start()
 	return c, nil
 }
-
-func byName(x, y Candidate) int { return cmp.Compare(x.Node, y.Node) }
 
 // start puts idle clients, drawn at random, to work.
 func (c *AsyncClock) start() {

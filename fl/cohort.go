@@ -80,23 +80,38 @@ func DrawCohort(t Terms, candidates []Candidate, round uint64) (Cohort, error) {
 		}
 		return Cohort{}, &ShortCohortError{fmt.Sprintf("nodes: %d of at least %d joined the job and are reachable", len(able), need)}
 	}
-	cohort := SampleCohort(t, able, round)
+	thin := -1
+	for attempt := range drawAttempts {
+		var out Cohort
+		if out, thin, err = t.draw(able, shards, attempt, round); err != nil || thin < 0 {
+			return out, err
+		}
+	}
+	return Cohort{}, &ShortCohortError{fmt.Sprintf("nodes that can carry more: shard %d of %d would have fewer than %d contributors", thin, len(shards), t.MinCohort)}
+}
+
+// drawAttempts is how often a cohort is drawn anew when weak nodes leave a shard
+// of it without enough contributors.
+const drawAttempts = 16
+
+// draw samples a cohort and gives out the shards. It returns the first shard
+// with too few contributors, or -1.
+func (t Terms) draw(able []Candidate, shards []Shard, attempt int, round uint64) (Cohort, int, error) {
+	cohort := t.sample(able, attempt, round)
 	samples := make(map[NodeID]int64, len(cohort))
 	for _, c := range cohort {
 		samples[c.Node] = c.Samples
 	}
 	weights, unit, err := Weights(t.Strategy, samples)
 	if err != nil {
-		return Cohort{}, err
+		return Cohort{}, -1, err
 	}
-	out := Cohort{WeightUnit: unit, Shards: groups * len(shards)}
-	if groups > 1 {
-		out.Groups = groups
-	}
-	for g, members := range splitGroups(t, cohort, groups, round) {
+	groups := max(t.Strategy.Robust.Groups, 1)
+	out := Cohort{WeightUnit: unit, Shards: groups * len(shards), Groups: t.Strategy.Robust.Groups}
+	for g, members := range t.split(cohort, len(shards), attempt, round) {
 		assignments, thin := AssignShards(members, weights, len(shards), t.MinCohort, round)
 		if thin >= 0 {
-			return Cohort{}, &ShortCohortError{fmt.Sprintf("nodes that can carry more: shard %d of %d would have fewer than %d contributors", thin, len(shards), t.MinCohort)}
+			return Cohort{}, thin, nil
 		}
 		for _, a := range assignments {
 			for i := range a.Shards {
@@ -106,7 +121,7 @@ func DrawCohort(t Terms, candidates []Candidate, round uint64) (Cohort, error) {
 		}
 	}
 	slices.SortFunc(out.Assignments, func(x, y Assignment) int { return cmp.Compare(x.Node, y.Node) })
-	return out, nil
+	return out, -1, nil
 }
 
 // weak reports whether a node cannot carry all of so many shards.
@@ -116,8 +131,12 @@ func (c Candidate) weak(shards int) bool { return c.MaxShards > 0 && c.MaxShards
 // the job's public seed and the round, so anyone can repeat it. Cyclic takes
 // the candidates in turn, a minimum cohort at a time.
 func SampleCohort(t Terms, candidates []Candidate, round uint64) []Candidate {
+	return t.sample(candidates, 0, round)
+}
+
+func (t Terms) sample(candidates []Candidate, attempt int, round uint64) []Candidate {
 	cohort := slices.Clone(candidates)
-	slices.SortFunc(cohort, func(x, y Candidate) int { return cmp.Compare(x.Node, y.Node) })
+	slices.SortFunc(cohort, byName)
 	size := len(cohort)
 	if t.CohortSize > 0 {
 		size = min(size, t.CohortSize)
@@ -130,39 +149,54 @@ func SampleCohort(t Terms, candidates []Candidate, round uint64) []Candidate {
 		return cohort
 	}
 	if t.Strategy.Name == Cyclic {
-		start := int((round - 1) % uint64(len(cohort)) * uint64(size) % uint64(len(cohort)))
+		n := uint64(len(cohort))
+		start := int(((round-1)%n*uint64(size) + uint64(attempt)) % n)
 		cohort = slices.Concat(cohort[start:], cohort[:start])
 	} else {
-		rng := t.generator("cohort/v1", round)
+		rng := t.generator("cohort/v1", attempt, round)
 		rng.Shuffle(len(cohort), func(i, k int) { cohort[i], cohort[k] = cohort[k], cohort[i] })
 	}
 	cohort = cohort[:size]
-	slices.SortFunc(cohort, func(x, y Candidate) int { return cmp.Compare(x.Node, y.Node) })
+	slices.SortFunc(cohort, byName)
 	return cohort
 }
 
+func byName(x, y Candidate) int { return cmp.Compare(x.Node, y.Node) }
+
 // generator returns a generator for one purpose in one round. It is public.
-func (t Terms) generator(purpose string, round uint64) *rand.Rand {
+func (t Terms) generator(purpose string, attempt int, round uint64) *rand.Rand {
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:8], t.Seed)
 	binary.LittleEndian.PutUint64(b[8:], round)
-	return rand.New(rand.NewChaCha8(DigestOf(purpose, []byte(t.Job), b[:])))
+	fields := [][]byte{[]byte(t.Job), b[:]}
+	if attempt > 0 {
+		fields = append(fields, []byte{byte(attempt)})
+	}
+	return rand.New(rand.NewChaCha8(DigestOf(purpose, fields...)))
 }
 
-// splitGroups deals a cohort at random into groups whose sizes differ by at
-// most one, each sorted by name.
-func splitGroups(t Terms, cohort []Candidate, groups int, round uint64) [][]Candidate {
-	if groups == 1 {
+// split deals a cohort at random into the groups of a robust rule, each sorted
+// by name; without a rule there is one group. Nodes that carry all shards are
+// dealt first, so that every group gets its part of them and of the weak ones.
+func (t Terms) split(cohort []Candidate, shards, attempt int, round uint64) [][]Candidate {
+	groups := t.Strategy.Robust.Groups
+	if groups == 0 {
 		return [][]Candidate{cohort}
 	}
 	order := slices.Clone(cohort)
-	t.generator("groups/v1", round).Shuffle(len(order), func(i, k int) { order[i], order[k] = order[k], order[i] })
+	t.generator("groups/v1", attempt, round).Shuffle(len(order), func(i, k int) { order[i], order[k] = order[k], order[i] })
 	out := make([][]Candidate, groups)
-	for i, c := range order {
-		out[i%groups] = append(out[i%groups], c)
+	dealt := 0
+	for _, weak := range []bool{false, true} {
+		for _, c := range order {
+			if c.weak(shards) == weak {
+				out[dealt%groups] = append(out[dealt%groups], c)
+				dealt++
+			}
+		}
 	}
 	for _, members := range out {
-		slices.SortFunc(members, func(x, y Candidate) int { return cmp.Compare(x.Node, y.Node) })
+		slices.SortFunc(members, byName)
 	}
 	return out
 }

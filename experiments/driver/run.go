@@ -135,12 +135,15 @@ func (r *run) plan() error {
 	return nil
 }
 
+// inCell says in which combination of the sweep something is wrong.
 func inCell(e *config.Experiment, cell config.Cell, err error) error {
 	var own *config.Error
-	if errors.As(err, &own) && cell.Setting == "" {
+	switch {
+	case errors.As(err, &own) && cell.Setting == "":
 		return err
-	}
-	if cell.Setting != "" {
+	case errors.As(err, &own):
+		return &config.Error{File: own.File, Line: own.Line, Problem: own.Problem + " (with " + cell.Setting + ")", Err: err}
+	case cell.Setting != "":
 		return e.At("sweep", fmt.Errorf("with %s: %w", cell.Setting, err))
 	}
 	return &config.Error{File: e.Name(), Problem: err.Error(), Err: err}

@@ -62,8 +62,8 @@ rates:
 // Example is a complete experiment; `credence experiment init` writes it.
 const Example = `# An experiment: what to train, on which data, and what to vary.
 # Run it: credence experiment run FILE
-# The same file is a job: credence job submit FILE --dir OWNER leaves aside data,
-# partition, attacks and simulation; repeats, seeds and sweep are for simulations.
+# The same file is a job: credence job submit FILE --dir OWNER leaves aside
+# data, partition, attacks and simulation; repeats, seeds and sweep it refuses.
 
 # The name of the run, and of the job in a federation.
 job: screening
@@ -103,14 +103,15 @@ sweep:
 #   attacks:
 #     - {kind: sign-flip, fraction: 0.2, scale: 5}
 
-# How clients are simulated: fidelity plain adds up the integers that ciphertexts
-# would carry; encrypted makes ciphertexts and opens sums by a committee;
-# attested also proves (with proof_level: bounded). All give the same models.
+# How clients are simulated: fidelity plain adds up the integers that
+# ciphertexts would carry; encrypted makes ciphertexts and opens sums by a
+# committee; attested also proves (with proof_level: bounded). All give the same
+# models.
 simulation:
   fidelity: plain
   suite: rlwe4096-d1-v1
   workers: 0             # clients at a time; 0: one a processor
   evaluate_every: 1      # rounds between evaluations on the test rows
-  checkpoint_every: 1    # rounds between checkpoints
+  checkpoint_every: 0    # rounds between checkpoints; 0: about once a second
   on_divergence: stop    # or decline: go on without a client that diverged
 `

@@ -101,7 +101,7 @@ type Simulation struct {
 	Suite           string    `yaml:"suite,omitempty"`            // he suite: sizes and value range, default rlwe4096-d1-v1
 	Workers         int       `yaml:"workers,omitempty"`          // clients at a time; 0: one a processor
 	EvaluateEvery   int       `yaml:"evaluate_every,omitempty"`   // rounds between evaluations on the test rows; default 1
-	CheckpointEvery int       `yaml:"checkpoint_every,omitempty"` // rounds; default 1
+	CheckpointEvery int       `yaml:"checkpoint_every,omitempty"` // rounds; 0: about once a second
 	OnDivergence    string    `yaml:"on_divergence,omitempty"`    // default stop
 	Committee       Committee `yaml:"committee,omitempty"`
 }
@@ -133,7 +133,6 @@ func (f *File) fill() {
 	setDefault(&s.Suite, "rlwe4096-d1-v1")
 	setDefault(&s.OnDivergence, StopRun)
 	setDefault(&s.EvaluateEvery, 1)
-	setDefault(&s.CheckpointEvery, 1)
 	if s.Committee == (Committee{}) {
 		s.Committee = Committee{Members: 3, Threshold: 2}
 	}

@@ -185,8 +185,8 @@ func (f *File) validateSimulation() *mistake {
 		return wrong("simulation.workers", "%d: want 1 to %d, or 0 for one a processor", s.Workers, maxWorkers)
 	case s.EvaluateEvery < 1:
 		return wrong("simulation.evaluate_every", "%d: want a number of rounds", s.EvaluateEvery)
-	case s.CheckpointEvery < 1:
-		return wrong("simulation.checkpoint_every", "%d: want a number of rounds", s.CheckpointEvery)
+	case s.CheckpointEvery < 0:
+		return wrong("simulation.checkpoint_every", "%d: want a number of rounds, or 0 for about once a second", s.CheckpointEvery)
 	case s.OnDivergence != StopRun && s.OnDivergence != Decline:
 		return wrong("simulation.on_divergence", "%q: want stop or decline", s.OnDivergence)
 	case c.Threshold < 2 || c.Members < c.Threshold || c.Members > suite.MaxCommittee():

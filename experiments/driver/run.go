@@ -73,6 +73,7 @@ type run struct {
 	units  []unit
 	writer *runs.Writer
 	began  time.Time
+	kept   time.Time // of the last checkpoint
 	made   int // rounds in this call
 	out    Summary
 }
@@ -284,6 +285,9 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 	for int(sim.Round()) < u.file.Rounds {
 		result, err := sim.Step(ctx)
 		if err != nil {
+			if ctx.Err() != nil {
+				err = errors.Join(err, r.checkpoint(n, sim)) // what is made is not made again
+			}
 			return err
 		}
 		if last, err = m.row(result); err != nil {
@@ -293,7 +297,7 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 			return err
 		}
 		r.report(n, last)
-		if done := int(sim.Round()); done%u.file.Simulation.CheckpointEvery == 0 && done < u.file.Rounds {
+		if r.due(u, sim) {
 			if err := r.checkpoint(n, sim); err != nil {
 				return err
 			}
@@ -302,6 +306,22 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 	r.out.Units = append(r.out.Units, UnitResult{Unit: u.Unit, Last: last})
 	return r.close(n, sim, m)
 }
+
+// due reports whether it is time for a checkpoint. The one after a unit's last
+// round is made once the unit is closed.
+func (r *run) due(u unit, sim *simulate.Simulation) bool {
+	done, every := int(sim.Round()), u.file.Simulation.CheckpointEvery
+	if done == u.file.Rounds {
+		return false
+	}
+	if every == 0 {
+		return time.Since(r.kept) >= checkpointAfter
+	}
+	return done%every == 0
+}
+
+// checkpointAfter is how much work a kill may cost when the file says nothing.
+const checkpointAfter = time.Second
 
 // close keeps what a finished unit leaves: its clients and its model.
 func (r *run) close(n int, sim *simulate.Simulation, m *meter) error {
@@ -338,7 +358,9 @@ func (r *run) checkpoint(n int, sim *simulate.Simulation) error {
 	if err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
 	}
-	return r.writer.Checkpoint(payload)
+	err = r.writer.Checkpoint(payload)
+	r.kept = time.Now()
+	return err
 }
 
 func (r *run) report(n int, row runs.Round) {

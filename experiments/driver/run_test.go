@@ -32,7 +32,7 @@ seeds: [4, 9]
 attacks: [{kind: backdoor, fraction: 0.2, target: 1, trigger: [0, 1], value: 3}]
 sweep:
   strategy: [{name: fedavg}, {name: scaffold, variate_clip: 1, weighting: uniform}]
-simulation: {suite: insecure-rlwe64-d1-v1, evaluate_every: 2}
+simulation: {suite: insecure-rlwe64-d1-v1, evaluate_every: 2, checkpoint_every: 1}
 `
 
 func options(t *testing.T, text, dir string) driver.Options {

@@ -32,7 +32,7 @@ type live struct {
 
 // startLive founds a federation whose nodes split the breast cancer data. The
 // last node carries at most weak ciphertexts in a round (0: all).
-func startLive(t *testing.T, nodes, weak int) *live {
+func startLive(t *testing.T, nodes, weak int, floor fl.ProofLevel) *live {
 	t.Helper()
 	ctx := t.Context()
 	set := builtin(t, datasets.BreastCancer)
@@ -48,7 +48,7 @@ func startLive(t *testing.T, nodes, weak int) *live {
 	f, err := federation.Start(ctx, federation.Options{
 		Dir: l.dir,
 		Founding: aggregator.FoundingOptions{
-			Name: "clinic", Suite: liveSuite, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
+			Name: "clinic", Suite: liveSuite, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true, ProofFloor: floor,
 		},
 		Aggregator: aggregator.Options{Log: slog.New(slog.DiscardHandler), Tick: 20 * time.Millisecond, Grace: 300 * time.Millisecond, JoinWindow: time.Minute},
 		Node:       client.Options{Wait: 2 * time.Second, AllowInsecure: true},
@@ -98,6 +98,11 @@ func startLive(t *testing.T, nodes, weak int) *live {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.owner.Close() })
+	if floor.Attested() {
+		if err := f.Aggregator().SetUpProofs(ctx, t.TempDir(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := f.Aggregator().OpenEpoch(ctx, members[:4]); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +165,7 @@ func (l *live) same(t *testing.T, job baseline.Job) {
 // with models of several shards, nodes of different sizes and a weak one, by
 // every strategy, and an audit repeats it all from the log.
 func TestSameModelsAsALiveFederation(t *testing.T) {
-	l := startLive(t, 7, 2)
+	l := startLive(t, 7, 2, fl.ProofNone)
 	group := fl.RobustSpec{Rule: fl.Median, Groups: 3}
 	type strategy struct {
 		name   string
@@ -216,6 +221,32 @@ func TestSameModelsAsALiveFederation(t *testing.T) {
 		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v: %v", f, info.Mode(), err)
 		}
+	}
+}
+
+// Uploads of two parts and sums of groups are attested like any others: with
+// proofs asked for, the same models come out, and the audit verifies them.
+func TestAttestedStrategies(t *testing.T) {
+	if os.Getenv("CREDENCE_FULL") != "1" {
+		t.Skip("proofs take ten seconds: run with CREDENCE_FULL=1")
+	}
+	l := startLive(t, 6, 0, fl.ProofBounded)
+	for name, change := range map[string]func(*baseline.Job){
+		"variates": func(j *baseline.Job) {
+			j.Strategy = fl.StrategySpec{Name: fl.Scaffold, ServerLearningRate: 1, Weighting: fl.WeightUniform, VariateClip: 5}
+			j.Rounds, j.CohortSize = 2, 4
+		},
+		"groups": func(j *baseline.Job) { j.Strategy.Robust = fl.RobustSpec{Rule: fl.GeometricMedian, Groups: 3} },
+	} {
+		job := smallJob(1)
+		job.ID, job.Model = fl.JobID(name), models.Spec{Kind: models.Logistic, Inputs: 30, Classes: 2}
+		job.Clip = fl.Clip{Value: 1, Norm: 2}
+		change(&job)
+		l.same(t, job)
+	}
+	report, err := audit.Audit(t.Context(), audit.Connection(l.owner), audit.Selection{}, nil)
+	if err != nil || len(report.Rounds) != 3 || report.Rounds[0].ProofLevel != fl.ProofBounded {
+		t.Errorf("the audit checked %+v: %v", report.Rounds, err)
 	}
 }
 

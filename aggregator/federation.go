@@ -112,7 +112,8 @@ type Aggregator struct {
 	court      court
 	epochCache epochCache
 
-	rounds *roundCache
+	rounds  *roundCache
+	charges charges
 
 	proofMu sync.Mutex
 	proofs  map[fl.Digest]*proofKeys // loaded, by document

@@ -10,6 +10,7 @@ import (
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/credit"
+	"credence/fl/privacy"
 	"credence/fl/round"
 	"credence/he"
 	"credence/he/threshold"
@@ -431,7 +432,7 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	for i, s := range seal.Sums {
 		contributors[i] = s.Contributors
 	}
-	model, stateID, figures, err := a.nextModel(ctx, j, plan, contributors, got.sums)
+	next, err := a.nextModel(ctx, j, plan, contributors, got.sums)
 	var outside *fl.RangeError
 	var impossible *fl.StrategyError
 	if errors.As(err, &outside) || errors.As(err, &impossible) {
@@ -448,11 +449,18 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	if err != nil {
 		return err
 	}
+	_, most, err := a.chargedBy(ctx, r.Job, r.Number)
+	if err != nil {
+		return err
+	}
+	epsilon, delta := privacy.Statement(plan, most)
+	model, figures := next.model, next.Figures
 	manifest := fl.Manifest{
 		Genesis: a.genesisID, JobSpec: j.specID, Job: r.Job, Round: r.Number, Version: j.Version + 1,
 		Plan: r.Plan.Digest(), Seal: state.Seal, EpochKey: plan.EpochKey,
 		KeyHolders: without(holders, got.wrong), WrongShare: union(state.Wrong, got.wrong), SharesChecked: got.checked,
-		BaseModel: plan.BaseModel, Model: model, State: stateID, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup, Epsilon: "infinity",
+		BaseModel: plan.BaseModel, Model: model, State: next.kept, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup,
+		Epsilon: epsilon, Delta: delta, NextClip: next.Clip,
 		Postings: postings, SealedAt: state.SealedAt, OpenedAt: state.OpenedAt,
 	}
 	doc, err := a.sign(manifest)
@@ -490,9 +498,16 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	return err
 }
 
+// madeModel is the next model, and where it and what the strategy keeps are
+// stored.
+type madeModel struct {
+	fl.NextModel
+	model, kept fl.Digest
+}
+
 // nextModel makes the next model from the opened sums and stores it with what
 // the strategy keeps.
-func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, contributors [][]fl.NodeID, sums [][]int64) (model, kept fl.Digest, figures fl.Figures, err error) {
+func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, contributors [][]fl.NodeID, sums [][]int64) (made madeModel, err error) {
 	read := func(digest fl.Digest, n int) ([]float32, error) {
 		raw, err := a.blobs.Get(ctx, digest)
 		if err != nil {
@@ -502,25 +517,24 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, co
 	}
 	global, err := read(plan.BaseModel, j.spec.Parameters)
 	if err != nil {
-		return model, kept, figures, err
+		return made, err
 	}
 	var state []float32
 	if !plan.BaseState.IsZero() {
 		if state, err = read(plan.BaseState, j.spec.Strategy.StateSize(j.spec.Parameters)); err != nil {
-			return model, kept, figures, err
+			return made, err
 		}
 	}
-	next, err := fl.Advance(j.spec.Strategy, plan, contributors, sums, global, state)
-	if err != nil {
-		return model, kept, figures, err
+	if made.NextModel, err = fl.Advance(j.spec.Strategy, plan, contributors, sums, global, state); err != nil {
+		return made, err
 	}
-	if next.State != nil {
-		if kept, err = a.blobs.Put(ctx, fl.EncodeParameters(next.State)); err != nil {
-			return model, kept, figures, err
+	if made.State != nil {
+		if made.kept, err = a.blobs.Put(ctx, fl.EncodeParameters(made.State)); err != nil {
+			return made, err
 		}
 	}
-	model, err = a.blobs.Put(ctx, fl.EncodeParameters(next.Params))
-	return model, kept, next.Figures, err
+	made.model, err = a.blobs.Put(ctx, fl.EncodeParameters(made.Params))
+	return made, err
 }
 
 // payout computes what the round pays.

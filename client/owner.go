@@ -18,6 +18,7 @@ type JobOptions struct {
 	Training      models.TrainConfig
 	Strategy      fl.StrategySpec
 	Clip          fl.Clip
+	Privacy       PrivacyOptions
 	Rounds        int
 	CohortSize    int // 0: every node that joined
 	MinCohort     int // 0: the genesis'
@@ -55,6 +56,9 @@ func (r *Remote) SubmitJob(ctx context.Context, o JobOptions) (fl.JobSpec, error
 	}
 	if spec.MinCohort == 0 {
 		spec.MinCohort = r.home.Genesis.MinCohort
+	}
+	if err := r.resolvePrivacy(o, &spec); err != nil {
+		return fl.JobSpec{}, err
 	}
 	if spec.Model, err = EncodeModel(o.Model); err != nil {
 		return fl.JobSpec{}, err

@@ -9,6 +9,7 @@ import (
 
 	"credence/fl"
 	"credence/fl/flpb"
+	"credence/fl/privacy"
 	"credence/models"
 	"credence/zk"
 )
@@ -88,6 +89,9 @@ func ReadWork(spec fl.JobSpec) (LocalWork, error) {
 		return LocalWork{}, err
 	}
 	if err := CheckWork(spec.Strategy, training, model); err != nil {
+		return LocalWork{}, fmt.Errorf("the job's training: %w", err)
+	}
+	if err := CheckPrivacy(spec.Privacy, training); err != nil {
 		return LocalWork{}, fmt.Errorf("the job's training: %w", err)
 	}
 	return LocalWork{Model: model, Training: training, Strategy: spec.Strategy, Rounds: spec.Rounds}, nil
@@ -176,14 +180,19 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	update, err := w.Update(ctx, local)
 	var diverged *models.DivergedError
 	var unfit *LocalError
-	if errors.As(err, &diverged) || errors.As(err, &unfit) {
+	switch {
+	case err != nil && ctx.Err() == nil && plan.Privacy.On():
+		n.log.Error("training failed: sending noise alone", "job", plan.Job, "round", plan.Round, "error", err)
+		if update, err = w.nothing(local); err != nil {
+			return fail(err)
+		}
+	case errors.As(err, &diverged) || errors.As(err, &unfit):
 		return fail(&declineError{err})
-	}
-	if err != nil {
+	case err != nil:
 		return fail(err)
 	}
 	trained := n.now()
-	values, err := fl.QuantiseUpdate(plan, n.home.Node, update.Upload, update.Figures)
+	values, err := privacy.Quantise(plan, n.home.Node, update.Upload, update.Figures, nil)
 	if err != nil {
 		return fail(err)
 	}
@@ -219,9 +228,12 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	switch {
 	case !in:
 		return r, errors.New("the plan does not name this node")
-	case plan.JobSpec != w.specID || plan.Clip != w.spec.Clip || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort || plan.Groups != s.Robust.Groups,
+	case plan.JobSpec != w.specID || !sameClip(w.spec, plan) || plan.Privacy != w.spec.Privacy || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort || plan.Groups != s.Robust.Groups,
 		plan.BaseState.IsZero() != (s.StateSize(w.spec.Parameters) == 0 || plan.BaseModel == w.spec.InitialModel):
 		return r, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
+	}
+	if err := n.checkCharge(plan); err != nil {
+		return r, err
 	}
 	read := func(digest fl.Digest, size int) ([]float32, error) {
 		raw, err := n.remote.Fetch(ctx, digest, planID)

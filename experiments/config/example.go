@@ -40,6 +40,15 @@ clip:
   value: 1
   norm: 0
 
+# Differential privacy: noise that every node adds before it encrypts. It needs
+# clip.norm. Either epsilon (what all rounds together may spend) or
+# noise_multiplier; delta; and how many nodes of a sum are honest: min_honest,
+# or honest_fraction of the minimum cohort. (Default: none, epsilon: infinity.)
+# privacy:
+#   epsilon: 8
+#   delta: 1e-5
+#   min_honest: 2
+
 rounds: 12           # models to publish
 round_deadline: 2m   # for the updates of one round (default: 5m)
 cohort_size: 0       # nodes sampled for a round; 0: all that joined

@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"credence/client"
 	"credence/experiments/adversary"
 	"credence/fl"
 	"credence/models"
@@ -19,6 +20,8 @@ type File struct {
 	Training  models.TrainConfig `yaml:"training"`
 	Strategy  fl.StrategySpec    `yaml:"strategy"`
 	Clip      fl.Clip            `yaml:"clip"`
+
+	Privacy client.PrivacyOptions `yaml:"privacy,omitempty"`
 
 	Rounds        int           `yaml:"rounds"`
 	CohortSize    int           `yaml:"cohort_size"`

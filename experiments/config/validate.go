@@ -49,7 +49,7 @@ func (f *File) validate() *mistake {
 		err  error
 	}{
 		{"job", f.Job.Validate()}, {"training", f.Training.Validate()}, {"strategy", f.Strategy.Validate()},
-		{"clip", f.Clip.Validate()}, {"rates", f.Rates.Validate()},
+		{"clip", f.Clip.Validate()}, {"privacy", f.Privacy.Validate()}, {"rates", f.Rates.Validate()},
 	} {
 		if part.err != nil {
 			return &mistake{[]string{part.path}, part.err}

@@ -42,6 +42,10 @@ func (m *meter) row(r simulate.Result) (runs.Round, error) {
 		SecondsTrain: r.Times.Train.Seconds(), SecondsEncrypt: r.Times.Encrypt.Seconds(), SecondsProve: r.Times.Prove.Seconds(),
 		SecondsVerify: r.Times.Verify.Seconds(), SecondsDecrypt: r.Times.Decrypt.Seconds(),
 	}
+	row.Epsilon = r.Epsilon
+	if r.Clip.Norm > 0 {
+		row.ClipNorm = finite(r.Clip.Norm)
+	}
 	row.ClientLoss = some(r.Figures.MeanLoss())
 	row.ClientAccuracy = some(r.Figures.Accuracy())
 	m.spread(&row, r.Clients)

@@ -74,7 +74,7 @@ type run struct {
 	writer *runs.Writer
 	began  time.Time
 	kept   time.Time // of the last checkpoint
-	made   int // rounds in this call
+	made   int       // rounds in this call
 	out    Summary
 }
 
@@ -238,7 +238,7 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 	o := simulate.Options{
 		Suite: mustSuite(f), Workers: f.Simulation.Workers, Channel: channel, StopOnDivergence: f.Simulation.OnDivergence == config.StopRun,
 		Job: simulate.Job{
-			ID: f.Job, Model: f.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Rounds: f.Rounds, CohortSize: f.CohortSize,
+			ID: f.Job, Model: f.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy, Rounds: f.Rounds, CohortSize: f.CohortSize,
 			MinCohort: f.MinCohort, ProofLevel: f.ProofLevel, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates,
 			RoundDeadline: f.RoundDeadline, Seed: u.Seed,
 		},

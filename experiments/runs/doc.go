@@ -46,12 +46,14 @@
 //	                  when they carry its trigger
 //	update_norm, update_norm_max    mean and largest L2 norm of the cohort's updates before clipping
 //	clipped           share of the clients whose update exceeded the norm bound
+//	clip_norm         the norm bound of the round; null: none. It moves where the clip adapts
 //	bytes_up, bytes_down            ciphertexts and attestations sent; global models fetched. Documents
 //	                  and transport are not counted
 //	seconds           wall time of the round
 //	seconds_train, seconds_encrypt, seconds_prove, seconds_verify, seconds_decrypt
 //	                  summed over all parties, so their sum may exceed seconds
-//	epsilon           privacy spent until here; null: no guarantee
+//	epsilon           privacy spent until here at the delta of the file, by the client that was charged
+//	                  most; null: no guarantee
 //	credits           paid to clients for the round
 //
 // # The columns of clients

@@ -33,6 +33,8 @@ type Round struct {
 	UpdateNormMax *float64 `json:"update_norm_max" parquet:"update_norm_max"`
 	Clipped       *float64 `json:"clipped" parquet:"clipped"`
 
+	ClipNorm *float64 `json:"clip_norm" parquet:"clip_norm"`
+
 	BytesUp        int64    `json:"bytes_up" parquet:"bytes_up"`
 	BytesDown      int64    `json:"bytes_down" parquet:"bytes_down"`
 	Seconds        float64  `json:"seconds" parquet:"seconds"`

@@ -19,6 +19,7 @@ type saved struct {
 	Params   []byte        `json:"params"`
 	Previous []byte        `json:"previous,omitempty"`
 	Server   []byte        `json:"server,omitempty"`
+	Clip     fl.Clip       `json:"clip"` // of the next round
 	Escrow   int64         `json:"escrow"`
 	Clients  []savedClient `json:"clients"` // sorted by name
 	// Versions are those that clients of fedbuff still train from.
@@ -36,7 +37,7 @@ type savedClient struct {
 func (s *Simulation) Save() ([]byte, error) {
 	v := saved{
 		Job: s.job.ID, Round: s.state.round, Params: encode(s.state.params), Previous: encode(s.state.previous), Server: encode(s.state.server),
-		Escrow: s.state.escrow,
+		Clip: s.state.clip, Escrow: s.state.escrow,
 	}
 	for i, m := range s.state.clients {
 		v.Clients = append(v.Clients, savedClient{
@@ -83,7 +84,10 @@ func (s *Simulation) decode(text []byte) (state, *buffered, error) {
 		return state{}, nil, fmt.Errorf("an escrow of %d credits of %d", v.Escrow, s.job.Budget)
 	}
 	params := len(s.state.params)
-	out := state{round: v.Round, escrow: v.Escrow, clients: make([]memory, len(v.Clients))}
+	if err := v.Clip.Validate(); err != nil {
+		return state{}, nil, err
+	}
+	out := state{round: v.Round, clip: v.Clip, escrow: v.Escrow, clients: make([]memory, len(v.Clients))}
 	var err error
 	read := func(what string, raw []byte, sizes ...int) []float32 {
 		if err != nil || raw == nil {
@@ -104,7 +108,7 @@ func (s *Simulation) decode(text []byte) (state, *buffered, error) {
 		if c.Node != s.clients[i].Node {
 			return state{}, nil, fmt.Errorf("client %d is %s, here it is %s", i, c.Node, s.clients[i].Node)
 		}
-		if c.Rounds < 0 || c.Declined < 0 || c.Refused < 0 || c.BytesUp < 0 || c.Credits < 0 || !(c.SecondsTrain >= 0) {
+		if c.Charged < 0 || c.Rounds < 0 || c.Declined < 0 || c.Refused < 0 || c.BytesUp < 0 || c.Credits < 0 || !(c.SecondsTrain >= 0) {
 			return state{}, nil, fmt.Errorf("client %s has a negative count", c.Node)
 		}
 		out.clients[i] = memory{

@@ -24,7 +24,11 @@ type Result struct {
 	Params []float32 // the new global model; not to be changed
 	State  []float32 // what the strategy keeps with it; nil when it keeps nothing
 	// Figures of the model that the round started from, summed over the cohort.
-	Figures   fl.Figures
+	Figures fl.Figures
+	Clip    fl.Clip // of the round
+	// Epsilon is what the client that was charged most has spent; nil without
+	// privacy.
+	Epsilon   *float64
 	Clients   []ClientResult // in the order of the cohort, by name
 	BytesDown int64          // models and strategy states fetched
 	Times     Times          // summed over all parties

@@ -12,10 +12,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"credence/client"
 	"credence/datasets"
 	"credence/experiments/adversary"
 	"credence/experiments/simulate"
 	"credence/fl"
+	"credence/fl/privacy"
 	"credence/he"
 	"credence/models"
 	"credence/zk"
@@ -107,14 +109,28 @@ func train(t testing.TB, o simulate.Options, c []simulate.Client) []float32 {
 	return s.Params()
 }
 
-var strategies = []fl.StrategySpec{
-	{Name: fl.FedAvg},
-	{Name: fl.FedAdam},
-	{Name: fl.Scaffold, VariateClip: 1, Weighting: fl.WeightUniform},
-	{Name: fl.FedPer, PersonalLayers: 1},
-	{Name: fl.Ditto, Mu: 0.1},
-	{Name: fl.FedBuff, Buffer: 4},
-	{Name: fl.FedAvg, Robust: fl.RobustSpec{Rule: fl.Median, Groups: 3}},
+// variants are jobs of every kind of state.
+func variants() map[string]simulate.Job {
+	out := map[string]simulate.Job{}
+	for _, strategy := range []fl.StrategySpec{
+		{Name: fl.FedAvg},
+		{Name: fl.FedAdam},
+		{Name: fl.Scaffold, VariateClip: 1, Weighting: fl.WeightUniform},
+		{Name: fl.FedPer, PersonalLayers: 1},
+		{Name: fl.Ditto, Mu: 0.1},
+		{Name: fl.FedBuff, Buffer: 4},
+		{Name: fl.FedAvg, Robust: fl.RobustSpec{Rule: fl.Median, Groups: 3}},
+	} {
+		out[strategy.Name+strategy.Robust.Rule] = job(strategy)
+	}
+	out["private"] = privateJob()
+	return out
+}
+
+func privateJob() simulate.Job {
+	j := job(fl.StrategySpec{Name: fl.FedAvg})
+	j.Privacy = client.PrivacyOptions{NoiseMultiplier: 1, Delta: 1e-5, MinHonest: 2, Adaptive: fl.AdaptiveClip{Quantile: 0.5, LearningRate: 0.2, CountNoise: 1}}
+	return j
 }
 
 // Any number of workers and any order of the clients give the same bits,
@@ -122,12 +138,12 @@ var strategies = []fl.StrategySpec{
 func TestWorkersDoNotChangeTheModel(t *testing.T) {
 	c := clients(t, 9)
 	attackers := roster(t, c, adversary.Spec{Kind: adversary.ALIE, Fraction: 0.25}, adversary.Spec{Kind: adversary.FreeRider, Fraction: 0.1, Noise: 1})
-	for _, strategy := range strategies {
-		t.Run(strategy.Name+strategy.Robust.Rule, func(t *testing.T) {
+	for name, j := range variants() {
+		t.Run(name, func(t *testing.T) {
 			var want []float32
 			for _, workers := range []int{1, 2, 4, 0} {
 				slices.Reverse(c)
-				got := train(t, simulate.Options{Suite: suite(t, tiny), Job: job(strategy), Workers: workers, Roster: attackers}, c)
+				got := train(t, simulate.Options{Suite: suite(t, tiny), Job: j, Workers: workers, Roster: attackers}, c)
 				if want != nil && !slices.Equal(got, want) {
 					t.Errorf("%d workers give another model", workers)
 				}
@@ -141,9 +157,9 @@ func TestWorkersDoNotChangeTheModel(t *testing.T) {
 func TestRestoreGoesOn(t *testing.T) {
 	c := clients(t, 9)
 	attackers := roster(t, c, adversary.Spec{Kind: adversary.FreeRider, Fraction: 0.2, Noise: 1})
-	for _, strategy := range strategies {
-		t.Run(strategy.Name+strategy.Robust.Rule, func(t *testing.T) {
-			o := simulate.Options{Suite: suite(t, tiny), Job: job(strategy), Roster: attackers}
+	for name, j := range variants() {
+		t.Run(name, func(t *testing.T) {
+			o := simulate.Options{Suite: suite(t, tiny), Job: j, Roster: attackers}
 			whole := start(t, o, c)
 			step(t, whole)
 			step(t, whole)
@@ -247,6 +263,20 @@ func TestFidelitiesAgree(t *testing.T) {
 	if plain.bytes != proven.bytes {
 		t.Errorf("plain counts %d bytes, attested sends %d", plain.bytes, proven.bytes)
 	}
+	// The bound leaves room for the noise, and refuses the same updates.
+	noisy := j
+	noisy.Privacy = privateJob().Privacy
+	again, err := simulate.NewAttested(suite(t, tiny), 3, 2, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := j
+	j = noisy
+	private, privateProven := run(nil), run(again)
+	j = quiet
+	if private.refused != privateProven.refused || !slices.Equal(private.params, privateProven.params) || slices.Equal(private.params, plain.params) {
+		t.Errorf("with noise plain refused %d updates, attested %d; same models: %t", private.refused, privateProven.refused, slices.Equal(private.params, privateProven.params))
+	}
 	// Without proofs nothing is refused, and the sums are the same again.
 	j.ProofLevel = fl.ProofNone
 	plain, open := run(nil), run(encrypted)
@@ -329,23 +359,62 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
+// A private job spends what the accountant says, moves its clip, repeats its
+// noise, and ends when the budget does.
+func TestPrivacy(t *testing.T) {
+	c := clients(t, 6)
+	j := privateJob()
+	s := start(t, simulate.Options{Suite: suite(t, tiny), Job: j}, c)
+	var norms []float64
+	for round := 1; round <= j.Rounds; round++ {
+		r := step(t, s)
+		norms = append(norms, r.Clip.Norm)
+		p := fl.Privacy{NoiseMultiplier: 1, Delta: 1e-5, MinHonest: 2, Adaptive: j.Privacy.Adaptive}
+		coordinates := 3 * (64 - fl.MetricSlots) // 101 parameters
+		if want := privacy.Spent(p, coordinates, round); r.Epsilon == nil || *r.Epsilon != want {
+			t.Errorf("round %d: epsilon %v, want %v", round, r.Epsilon, want)
+		}
+		if r.Figures != (fl.Figures{}) {
+			t.Errorf("round %d publishes figures %+v", round, r.Figures)
+		}
+	}
+	if norms[0] != 1 || norms[1] == norms[0] {
+		t.Errorf("the clip does not move: %v", norms)
+	}
+	quiet := j
+	quiet.Privacy = client.PrivacyOptions{}
+	if slices.Equal(s.Params(), train(t, simulate.Options{Suite: suite(t, tiny), Job: quiet}, c)) {
+		t.Error("the noise changes nothing")
+	}
+
+	j.Privacy = client.PrivacyOptions{NoiseMultiplier: 1, Epsilon: 2, Delta: 1e-5, MinHonest: 2}
+	j.Rounds = 3
+	if _, err := simulate.New(simulate.Options{Suite: suite(t, tiny), Job: j}, c); err == nil || !strings.Contains(err.Error(), "more than 2: leave noise_multiplier out") {
+		t.Errorf("rounds beyond the budget: got %v", err)
+	}
+	j.Privacy, j.Clip.Norm = client.PrivacyOptions{Epsilon: 2, Delta: 1e-5, MinHonest: 2}, 0
+	if _, err := simulate.New(simulate.Options{Suite: suite(t, tiny), Job: j}, c); err == nil || !strings.Contains(err.Error(), "privacy needs clip.norm") {
+		t.Errorf("no clip: got %v", err)
+	}
+}
+
 // An interrupted step leaves the simulation where it was.
 func TestInterruptedStep(t *testing.T) {
 	c := clients(t, 8)
-	for _, strategy := range strategies {
-		o := simulate.Options{Suite: suite(t, tiny), Job: job(strategy)}
+	for name, j := range variants() {
+		o := simulate.Options{Suite: suite(t, tiny), Job: j}
 		s := start(t, o, c)
 		step(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := s.Step(ctx); !errors.Is(err, context.Canceled) || s.Round() != 1 {
-			t.Errorf("%s: got %v after round %d", strategy.Name, err, s.Round())
+			t.Errorf("%s: got %v after round %d", name, err, s.Round())
 		}
 		for range 3 {
 			step(t, s)
 		}
 		if !slices.Equal(s.Params(), train(t, o, c)) {
-			t.Errorf("%s: an interrupted step changed what came after", strategy.Name)
+			t.Errorf("%s: an interrupted step changed what came after", name)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type Job struct {
 	Training      models.TrainConfig // local, in each round
 	Strategy      fl.StrategySpec
 	Clip          fl.Clip
+	Privacy       client.PrivacyOptions // zero: none
 	Rounds        int
 	CohortSize    int           // 0: every client
 	MinCohort     int           // 0: 2; a round with fewer updates is an error
@@ -73,6 +74,7 @@ type Simulation struct {
 	poisoned   map[fl.NodeID]fl.Examples
 	clientKind bool      // clients keep a state
 	buffered   *buffered // fedbuff only
+	privacy    *private  // nil: none
 	state      state
 }
 
@@ -82,6 +84,7 @@ type state struct {
 	params   []float32
 	previous []float32 // the version before; nil before the second
 	server   []float32 // what the strategy keeps; nil at first
+	clip     fl.Clip   // of the next round
 	escrow   int64
 	clients  []memory // as Simulation.clients
 	// versions are those that clients of fedbuff still train from, by number.
@@ -94,8 +97,10 @@ type memory struct {
 	Tally
 }
 
-// Tally counts what a client did over the rounds so far.
+// Tally counts what a client did over the rounds so far. Charged counts the
+// rounds that name it in a private job.
 type Tally struct {
+	Charged                   int
 	Rounds, Declined, Refused int
 	SecondsTrain              float64
 	BytesUp                   int64
@@ -145,7 +150,7 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 			Job: job.ID, Seed: job.Seed, Strategy: job.Strategy, Parameters: model.NumParameters(), CohortSize: job.CohortSize,
 			MinCohort: job.MinCohort, Slots: opts.Suite.Values(), MaxCohort: opts.Suite.MaxCohort(),
 		},
-		state: state{params: model.Init(job.Seed), escrow: job.Budget, clients: make([]memory, len(clients))},
+		state: state{params: model.Init(job.Seed), clip: job.Clip, escrow: job.Budget, clients: make([]memory, len(clients))},
 	}
 	if s.channel == nil {
 		s.channel = Plain(opts.Suite, job.ProofLevel)
@@ -164,6 +169,11 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 	}
 	if err := s.enrol(); err != nil {
 		return nil, err
+	}
+	if job.Privacy.On() {
+		if s.privacy, err = newPrivate(job, opts.Suite, model.NumParameters()); err != nil {
+			return nil, err
+		}
 	}
 	if job.Strategy.Name == fl.FedBuff {
 		s.state.versions = map[uint64][]float32{0: s.state.params}
@@ -258,7 +268,7 @@ var opening = time.Unix(0, 0).UTC()
 func (s *Simulation) plan(number uint64) (fl.Plan, error) {
 	plan := fl.Plan{
 		Genesis: simulated, JobSpec: simulated, EpochKey: simulated, Epoch: 1,
-		Job: s.job.ID, Round: number, Slots: s.suite.Values(), MinCohort: s.job.MinCohort, Clip: s.job.Clip,
+		Job: s.job.ID, Round: number, Slots: s.suite.Values(), MinCohort: s.job.MinCohort, Clip: s.state.clip,
 		ValueBits: s.suite.ValueBits(), ProofLevel: s.job.ProofLevel, Seed: s.job.Seed,
 		OpenedAt: opening, Deadline: opening.Add(s.job.RoundDeadline),
 	}
@@ -268,11 +278,24 @@ func (s *Simulation) plan(number uint64) (fl.Plan, error) {
 	if s.buffered != nil {
 		return s.terms.BufferPlan(plan, s.buffered.next(number), number)
 	}
-	cohort, err := fl.DrawCohort(s.terms, s.candidates, number)
+	candidates := s.candidates
+	if s.privacy != nil {
+		var err error
+		if candidates, err = s.privacy.able(s); err != nil {
+			return plan, err
+		}
+		plan.Privacy = s.privacy.Privacy
+	}
+	cohort, err := fl.DrawCohort(s.terms, candidates, number)
 	if err != nil {
 		return plan, err
 	}
 	plan.Shards, plan.Groups, plan.Cohort, plan.WeightUnit = cohort.Shards, cohort.Groups, cohort.Assignments, cohort.WeightUnit
+	for _, a := range plan.Cohort {
+		if s.privacy != nil {
+			plan.Charged = append(plan.Charged, s.state.clients[s.place[a.Node]].Charged+1)
+		}
+	}
 	return plan, nil
 }
 
@@ -318,13 +341,19 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	out.Params, out.Figures = next.Params, next.Figures
+	out.Params, out.Figures, out.Clip = next.Params, next.Figures, plan.Clip
 	out.BytesDown = int64(len(results)) * 4 * int64(len(s.state.params)+len(s.state.server))
 	escrow, err := s.pay(plan, results, out.Clients)
 	if err != nil {
 		return Result{}, err
 	}
 	s.keep(results, out.Clients)
+	if s.privacy != nil {
+		out.Epsilon = s.privacy.spent(s)
+	}
+	if next.Clip != (fl.Clip{}) {
+		s.state.clip = next.Clip
+	}
 	s.state.previous, s.state.params, s.state.server = s.state.params, next.Params, next.State
 	s.state.round, s.state.escrow = number, escrow
 	if s.buffered != nil {
@@ -339,6 +368,9 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 func (s *Simulation) keep(results []outcome, told []ClientResult) {
 	for i, r := range told {
 		m := &s.state.clients[s.place[r.Node]]
+		if s.privacy != nil {
+			m.Charged++
+		}
 		m.SecondsTrain += r.Seconds
 		m.BytesUp += r.BytesUp
 		m.Credits += r.Credits

@@ -11,6 +11,7 @@ import (
 	"credence/client"
 	"credence/experiments/adversary"
 	"credence/fl"
+	"credence/fl/privacy"
 	"credence/models"
 	"credence/zk/circuit/rlwe"
 )
@@ -219,9 +220,12 @@ func (s *Simulation) send(ctx context.Context, plan fl.Plan, i int, u client.Upd
 	r.Clipped = plan.Clip.Norm > 0 && r.Norm > plan.Clip.Norm
 	var values []fl.ShardValues
 	var err error
-	if rogue {
+	switch {
+	case s.privacy != nil && !rogue:
+		values, err = privacy.Quantise(plan, a.Node, u.Upload, u.Figures, s.privacy.sampler(plan, a.Node))
+	case rogue:
 		values, err = rogueValues(plan, a, u.Upload, u.Figures, attack.Adaptive)
-	} else {
+	default:
 		values, err = fl.QuantiseUpdate(plan, a.Node, u.Upload, u.Figures)
 	}
 	if err != nil {
@@ -257,7 +261,7 @@ func rogueValues(plan fl.Plan, a fl.Assignment, update []float64, figures fl.Fig
 	if err != nil {
 		return nil, err
 	}
-	q, err := fl.NewQuantiser(plan.Clip, plan.ValueBits)
+	q, err := plan.Quantiser()
 	if err != nil {
 		return nil, err
 	}
@@ -274,8 +278,8 @@ func rogueValues(plan fl.Plan, a fl.Assignment, update []float64, figures fl.Fig
 		}
 		square += rlwe.SquareSum(values)
 		packed := &figures
-		if i > 0 {
-			packed = nil
+		if i > 0 || plan.Privacy.On() {
+			packed = nil // the figures of a private plan stay with the client
 		}
 		if values, err = fl.PackShard(packed, values, plan.ValueBits); err != nil {
 			return nil, err

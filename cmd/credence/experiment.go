@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -164,7 +165,11 @@ func (p *experimentProgress) round(x driver.Progress) {
 
 // experimentTable prints the last round of each combination, over its seeds.
 func (a *app) experimentTable(sum driver.Summary) {
-	t := table{head: []string{"Setting", ">Seeds", ">Test accuracy", ">Test loss", ">Attack success"}}
+	attacked := slices.ContainsFunc(sum.Units, func(u driver.UnitResult) bool { return u.Last.AttackSuccess != nil })
+	t := table{head: []string{"Setting", ">Seeds", ">Test accuracy", ">Test loss"}}
+	if attacked {
+		t.head = append(t.head, ">Attack success")
+	}
 	for i := 0; i < len(sum.Units); {
 		var accuracy, loss, attack []float64
 		first := sum.Units[i]
@@ -177,7 +182,11 @@ func (a *app) experimentTable(sum driver.Summary) {
 		if setting == "" {
 			setting = "-"
 		}
-		t.add(clip(setting, 60), fmt.Sprint(len(accuracy)), overSeeds(accuracy), overSeeds(loss), overSeeds(attack))
+		cells := []string{clip(setting, 60), fmt.Sprint(len(accuracy)), overSeeds(accuracy), overSeeds(loss)}
+		if attacked {
+			cells = append(cells, overSeeds(attack))
+		}
+		t.add(cells...)
 	}
 	a.table("", t)
 }
@@ -201,9 +210,9 @@ func overSeeds(v []float64) string {
 	for _, x := range v {
 		square += (x - mean) * (x - mean)
 	}
-	text := fmt.Sprintf("%.4f", mean)
+	text := fmt.Sprintf("%.4g", mean)
 	if len(v) > 1 {
-		text += fmt.Sprintf(" ± %.4f", math.Sqrt(square/float64(len(v)-1)))
+		text += fmt.Sprintf(" ± %.2g", math.Sqrt(square/float64(len(v)-1)))
 	}
 	return text
 }

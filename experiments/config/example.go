@@ -102,7 +102,10 @@ partition:
 repeats: 3
 
 # Every combination of these values is trained with every seed. A key names a
-# place in this file. Remove it to train once.
+# place in this file; its values are a list, or have names: {mild: 1, wild: 9}.
+# The key settings varies several places together:
+#   settings: {open: {clip.norm: 0}, held: {clip.norm: 1, proof_level: bounded}}
+# Remove it to train once.
 sweep:
   partition.alpha: [0.1, 100]
   training.learning_rate: [0.05, 0.1]

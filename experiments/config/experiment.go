@@ -29,22 +29,44 @@ type Sweep []Axis
 
 // Axis is one key of a sweep with its values.
 type Axis struct {
-	Path   string // "training.learning_rate"; numbers count into lists
+	// Path leads to the key: "training.learning_rate"; numbers count into lists.
+	// Together stands for several: its values are mappings of paths to values.
+	Path   string
 	Values []*yaml.Node
+	Names  []string // of the values, where the file gives some; else nil
 	line   int
 }
 
-// UnmarshalYAML reads "path: [value, ...]" in the order of the file.
+// Together is the path of an axis that sets several keys at a time.
+const Together = "settings"
+
+// UnmarshalYAML reads "path: [value, ...]" or "path: {name: value, ...}" in the
+// order of the file.
 func (s *Sweep) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.MappingNode {
 		return &Error{Line: n.Line, Problem: "sweep: want keys with lists of values, such as training.learning_rate: [0.1, 0.5]"}
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, list := n.Content[i], n.Content[i+1]
-		if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-			return &Error{Line: key.Line, Problem: fmt.Sprintf("sweep: %s: want a list of values", key.Value)}
+		a := Axis{Path: key.Value, line: key.Line}
+		switch list.Kind {
+		case yaml.SequenceNode:
+			a.Values = list.Content
+		case yaml.MappingNode:
+			for k := 0; k+1 < len(list.Content); k += 2 {
+				a.Names = append(a.Names, list.Content[k].Value)
+				a.Values = append(a.Values, list.Content[k+1])
+			}
 		}
-		*s = append(*s, Axis{Path: key.Value, Values: list.Content, line: key.Line})
+		if len(a.Values) == 0 {
+			return &Error{Line: key.Line, Problem: fmt.Sprintf("sweep: %s: want a list of values, or names with values", key.Value)}
+		}
+		for _, v := range a.Values {
+			if a.Path == Together && v.Kind != yaml.MappingNode {
+				return &Error{Line: v.Line, Problem: "sweep: settings: want mappings of keys to values, such as {clip.norm: 1, proof_level: bounded}"}
+			}
+		}
+		*s = append(*s, a)
 	}
 	return nil
 }
@@ -53,8 +75,14 @@ func (s *Sweep) UnmarshalYAML(n *yaml.Node) error {
 func (s Sweep) MarshalYAML() (any, error) {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, a := range s {
-		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: a.Path},
-			&yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: a.Values})
+		values := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: a.Values}
+		if a.Names != nil {
+			values = &yaml.Node{Kind: yaml.MappingNode}
+			for i, name := range a.Names {
+				values.Content = append(values.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, a.Values[i])
+			}
+		}
+		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: a.Path}, values)
 	}
 	return n, nil
 }
@@ -100,10 +128,23 @@ func (e *Experiment) mistake(m *mistake) error {
 	return &Error{File: e.name, Line: lineOf(e.root, m.path), Problem: m.err.Error(), Err: m.err}
 }
 
+// fixed are the keys that every cell has alike.
+var fixed = []string{"job", "sweep", "seed", "seeds", "repeats", "data", "schema"}
+
 func (e *Experiment) checkAxis(a Axis) error {
-	first, _, _ := strings.Cut(a.Path, ".")
-	if slices.Contains([]string{"job", "sweep", "seed", "seeds", "repeats", "data", "schema", "simulation", "rounds"}, first) && a.Path != "simulation.fidelity" && a.Path != "simulation.suite" {
-		return &Error{File: e.name, Line: a.line, Problem: fmt.Sprintf("sweep: %s cannot be varied", a.Path)}
+	paths := []string{a.Path}
+	if a.Path == Together {
+		paths = nil
+		for _, v := range a.Values {
+			for i := 0; i < len(v.Content); i += 2 {
+				paths = append(paths, v.Content[i].Value)
+			}
+		}
+	}
+	for _, path := range paths {
+		if first, _, _ := strings.Cut(path, "."); slices.Contains(fixed, first) {
+			return &Error{File: e.name, Line: a.line, Problem: fmt.Sprintf("sweep: %s cannot be varied", path)}
+		}
 	}
 	return nil
 }
@@ -116,12 +157,12 @@ func (e *Experiment) cell(number int) (Cell, error) {
 	line := 0
 	for i := len(e.Sweep) - 1; i >= 0; i-- {
 		a := e.Sweep[i]
-		value := a.Values[number%len(a.Values)]
+		which := number % len(a.Values)
 		number /= len(a.Values)
-		if err := set(root, strings.Split(a.Path, "."), value); err != nil {
+		if err := a.put(root, which); err != nil {
 			return Cell{}, &Error{File: e.name, Line: a.line, Problem: fmt.Sprintf("sweep: %s: %v", a.Path, err)}
 		}
-		words[i] = a.Path + "=" + inWords(value)
+		words[i] = a.Path + "=" + a.inWords(which)
 		line = a.line
 	}
 	setting := strings.Join(words, " ")
@@ -140,6 +181,28 @@ func (e *Experiment) cell(number int) (Cell, error) {
 		return fail(bad.err.Error(), bad.err)
 	}
 	return Cell{File: *f, Setting: setting}, nil
+}
+
+// put sets one of the axis' values in a file's tree.
+func (a Axis) put(root *yaml.Node, which int) error {
+	value := a.Values[which]
+	if a.Path != Together {
+		return set(root, strings.Split(a.Path, "."), value)
+	}
+	for i := 0; i+1 < len(value.Content); i += 2 {
+		if err := set(root, strings.Split(value.Content[i].Value, "."), value.Content[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inWords names one of the axis' values.
+func (a Axis) inWords(which int) string {
+	if a.Names != nil {
+		return a.Names[which]
+	}
+	return inWords(a.Values[which])
 }
 
 func clone(n *yaml.Node) *yaml.Node {

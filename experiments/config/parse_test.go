@@ -128,7 +128,8 @@ func TestRefusals(t *testing.T) {
 		"encrypted, bounded": {strings.Replace(replace("fidelity: plain", "fidelity: encrypted"), `proof_level: ""`, "proof_level: bounded", 1), "simulation.fidelity: encrypted makes no proofs"},
 		"suite":              {replace("suite: rlwe4096-d1-v1", "suite: rsa"), "simulation.suite: "},
 		"divergence":         {replace("on_divergence: stop", "on_divergence: ignore"), `simulation.on_divergence: "ignore": want stop or decline`},
-		"sweep value":        {replace("  partition.alpha: [0.1, 100]", "  partition.alpha: 0.1"), line("  partition.alpha") + ": sweep: partition.alpha: want a list of values"},
+		"sweep value":        {replace("  partition.alpha: [0.1, 100]", "  partition.alpha: 0.1"), line("  partition.alpha") + ": sweep: partition.alpha: want a list of values, or names with values"},
+		"sweep of settings":  {replace("  partition.alpha: [0.1, 100]", "  settings: {a: 1}"), line("  partition.alpha") + ": sweep: settings: want mappings of keys to values"},
 		"sweep of a list":    {replace("sweep:\n  partition.alpha: [0.1, 100]\n  training.learning_rate: [0.05, 0.1]", "sweep: [1]"), "sweep: want keys with lists of values"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +155,7 @@ func TestCellRefusals(t *testing.T) {
 		"cohort beyond the suite": {with("cohort_size: 300\n"), "x.yaml: line 7: cohort_size: 300: suite rlwe4096-d1-v1 adds up at most 256 updates; choose another under simulation.suite"},
 		"unknown path":            {with("sweep:\n  strategy.nam: [a]\n"), "x.yaml: line 8: sweep: with strategy.nam=a: field nam not found"},
 		"impossible combination":  {with("sweep:\n  partition.clients: [10, 1]\n"), "x.yaml: line 8: sweep: with partition.clients=1: partition.clients: 1: want 2 to 100000"},
+		"the seed in settings":    {with("sweep:\n  settings: {a: {clip.value: 2, seed: 1}}\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
 		"the seed":                {with("sweep:\n  seed: [1, 2]\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
 		"into a number":           {with("sweep:\n  clip.value.x: [1]\n"), "sweep: with clip.value.x=1: cannot unmarshal !!map into float64"},
 		"a missing item":          {with("attacks: []\nsweep:\n  attacks.3.fraction: [0.1]\n"), `x.yaml: line 9: sweep: attacks.3.fraction: there is no "attacks.3" to vary`},
@@ -184,6 +186,20 @@ func TestSweepOverSections(t *testing.T) {
 	}
 	if cells[3].Strategy.Weighting != fl.WeightBySamples {
 		t.Errorf("the defaults of a replaced section are gone: %+v", cells[3].Strategy)
+	}
+}
+
+// Values may have names, and several keys may vary together.
+func TestNamedSweep(t *testing.T) {
+	text := "job: a\ndata: {set: digits}\npartition: {method: iid, clients: 9}\nmodel: {kind: softmax}\ntraining: {learning_rate: 1, steps: 1}\nrounds: 1\n" +
+		"sweep:\n  settings:\n    none: {}\n    proof and clip: {proof_level: bounded, clip.norm: 3}\n  attacks: {nobody: [], flip: [{kind: label-flip, fraction: 0.2}]}\n"
+	cells, err := parse(t, text).Cells()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cells) != 4 || cells[3].Setting != "settings=proof and clip attacks=flip" || cells[3].Clip.Norm != 3 || cells[3].Clip.Value != 1 ||
+		cells[3].ProofLevel != fl.ProofBounded || len(cells[3].Attacks) != 1 || cells[1].Clip.Norm != 0 {
+		t.Errorf("got %+v", cells)
 	}
 }
 

@@ -18,7 +18,22 @@ import (
 	"credence/experiments/runs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// proofKeys is a folder that all tests share: making keys takes seconds.
+var proofKeys string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "driver-keys-*")
+	if err != nil {
+		panic(err)
+	}
+	proofKeys = dir
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(dir); err != nil {
+			panic(err)
+		}
+		os.Exit(code)
+	}))
+}
 
 const text = `job: small
 data: {set: breast-cancer}
@@ -41,7 +56,7 @@ func options(t *testing.T, text, dir string) driver.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return driver.Options{Experiment: e, Text: []byte(text), Dir: dir, ProofKeys: filepath.Join(t.TempDir(), "keys")}
+	return driver.Options{Experiment: e, Text: []byte(text), Dir: dir, ProofKeys: proofKeys}
 }
 
 func run(t *testing.T, o driver.Options) driver.Summary {

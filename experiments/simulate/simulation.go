@@ -330,7 +330,7 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 	opened := time.Now()
 	sums, contributors, err := s.channel.Open(ctx)
 	if errors.As(err, &thin) {
-		return Result{}, fmt.Errorf("%w; of a cohort of %d, %d declined because their training diverged and %d updates were refused",
+		return Result{}, fmt.Errorf("%w; of a cohort of %d, %d declined because their training diverged and %d updates were refused (a live federation aborts such a round and tries another cohort)",
 			err, len(results), out.Count(Declined), out.Count(Refused))
 	}
 	if err != nil {

@@ -39,7 +39,7 @@ type Result struct {
 type ClientResult struct {
 	Node    fl.NodeID
 	Outcome Outcome
-	Reason  string         // of a refusal or a decline
+	Reason  string         // of a refusal, a decline, or an update of noise alone
 	Attack  adversary.Kind // that controls it in this round; "" for an honest one
 	// Figures of the model that it started from on its own rows; nil when it did
 	// not get that far, or did not look.

@@ -353,6 +353,11 @@ func TestDivergence(t *testing.T) {
 	if !errors.As(err, &diverged) {
 		t.Errorf("got %v", err)
 	}
+	private := privateJob()
+	private.Training.LearningRate, private.CohortSize = 1e38, 0
+	if r := step(t, start(t, simulate.Options{Suite: suite(t, tiny), Job: private}, c)); r.Count(simulate.Accepted) != 4 || r.Clients[0].Reason != "noise alone: its training diverged" {
+		t.Errorf("a private round: %+v", r.Clients)
+	}
 	_, err = start(t, simulate.Options{Suite: suite(t, tiny), Job: j}, c).Step(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "updates in a sum: want at least 2; of a cohort of 4, ") {
 		t.Errorf("got %v", err)

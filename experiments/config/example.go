@@ -91,6 +91,7 @@ data:
 #   labels     each client has rows of few classes: labels_each
 #   column     one client for each value of a column: column (files only)
 # held_out: server keeps the test rows (default); clients deals them to these.
+# weak: {fraction: 0.2, max_shards: 1}: clients that train a part of a model.
 # seed: of the division; default: that of the repeat.
 partition:
   method: dirichlet

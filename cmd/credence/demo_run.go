@@ -12,6 +12,7 @@ import (
 	"credence/aggregator"
 	"credence/client"
 	"credence/datasets"
+	"credence/experiments/config"
 	"credence/experiments/federation"
 	"credence/fl"
 	"credence/fl/identity"
@@ -123,15 +124,15 @@ func (d *demo) prepare() error {
 	if err := identity.WriteFile(d.path("schema.yaml"), text); err != nil {
 		return err
 	}
-	f, err := parseJob("the demonstration's job", []byte(jobExample))
+	e, err := config.Parse("the demonstration's job", []byte(config.JobExample))
 	if err != nil {
 		return err
 	}
-	f.Rounds = d.opts.rounds
-	if d.job, err = f.options(schema, string(text)); err != nil {
+	e.Rounds = d.opts.rounds
+	if d.job, _, err = e.Live(schema, string(text)); err != nil {
 		return err
 	}
-	second := strings.Replace(jobExample, "job: screening", "job: screening-2", 1)
+	second := strings.Replace(config.JobExample, "job: screening", "job: screening-2", 1)
 	return identity.WriteFile(d.path("job.yaml"), []byte(second))
 }
 

@@ -1,10 +1,10 @@
 package population
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"credence/datasets"
@@ -109,14 +109,19 @@ func load(e *config.Experiment) (*Data, error) {
 		return d, nil
 	}
 	d.file = beside(e, e.Data.File)
-	switch ending := strings.ToLower(filepath.Ext(d.file)); {
-	case ending != ".csv":
-		return nil, e.At("data.file", fmt.Errorf("%q: files that end in .csv are understood", ending))
+	known := func(ending string) bool { return strings.HasSuffix(strings.ToLower(d.file), ending) }
+	switch {
+	case !slices.ContainsFunc(datasets.Formats(), known):
+		return nil, e.At("data.file", fmt.Errorf("%q: files that end in %s are understood", filepath.Ext(d.file), strings.Join(datasets.Formats(), ", ")))
 	case e.Data.TestFile != "":
-		d.Train, d.Test, _, err = datasets.LoadCSVPair(d.file, beside(e, e.Data.TestFile), schema)
+		d.Train, d.Test, _, err = datasets.LoadPair(d.file, beside(e, e.Data.TestFile), schema)
 		return d, err
 	}
-	set, err := readTable(d.file, schema)
+	table, err := datasets.LoadTable(d.file, schema)
+	if err != nil {
+		return nil, err
+	}
+	set, err := datasets.FromTable(d.file, table, schema)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +131,4 @@ func load(e *config.Experiment) (*Data, error) {
 
 func (d *Data) take(set *datasets.Dataset) {
 	d.Train, d.Test, d.table, d.rows = set.Train, set.Test, set.Table, [2][]int{set.TrainRows, set.TestRows}
-}
-
-func readTable(path string, schema *datasets.Schema) (*datasets.Dataset, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the data: %w", err)
-	}
-	table, err := datasets.ReadTable(path, f, schema)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return datasets.FromTable(path, table, schema)
 }

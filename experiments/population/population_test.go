@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 			"x.yaml: line 4: partition: datasets: 2 rows cannot give 3 clients at least 1 each"},
 		"no file":   {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "row.csv", 1), "row.csv: no such file"},
 		"no schema": {"a,1,no,train\n", strings.Replace(byWard, "schema.yaml", "scheme.yaml", 1), "x.yaml: line 2: schema: reading the schema: "},
-		"ending":    {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "rows.xls", 1), `x.yaml: line 3: data.file: ".xls": files that end in .csv are understood`},
+		"ending":    {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "rows.xls", 1), `x.yaml: line 3: data.file: ".xls": files that end in .csv, .csv.gz, .parquet, .npz are understood`},
 	} {
 		e := experiment(t, folder(t, c.rows), c.text)
 		d, err := population.Load(e)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"credence/fl"
@@ -162,8 +163,12 @@ func (r *Remote) Pull(ctx context.Context, job fl.JobID, version uint64) (Publis
 // Metadata says where a model comes from, for the metadata of an exported file.
 func (p Published) Metadata() map[string]string {
 	m := p.Version.Manifest
-	return map[string]string{
+	out := map[string]string{
 		"job": string(m.Job), "version": fmt.Sprint(m.Version), "round": fmt.Sprint(m.Round), "genesis": m.Genesis.String(),
 		"manifest": p.Version.ManifestID.String(), "model": m.Model.String(), "proof_level": string(m.ProofLevel), "epsilon": m.Epsilon,
 	}
+	if m.Delta > 0 {
+		out["delta"] = strconv.FormatFloat(m.Delta, 'g', -1, 64)
+	}
+	return out
 }

@@ -11,6 +11,8 @@
 //   - [Builtin]: two small public data sets of real measurements, embedded,
 //     with one fixed split each.
 //   - [IID], [Dirichlet], [QuantitySkew], [ByValue]: seeded partitioners.
+//   - [LoadTable], [Tabulate]: a table of integers for proofs about the data
+//     (package tabular); [Schema.Requirements]: what a job asks of it.
 //   - [Dataset.WriteNode]: a client's part as a CSV file and a schema that
 //     [LoadCSV] reads back to the very same bits.
 //

@@ -55,9 +55,12 @@ type encoder struct {
 	y        []int32
 	test     []bool
 	rows     []int     // source row of each kept row
+	lines    []int     // line of each kept row in its file
+	gaps     []gap     // missing values of kept rows, row by row
 	deferred []float64 // kept rows x len(late); NaN is missing
 	report   Report
-	lost     []int // missing values per schema column, kept rows
+	origin   Origin // of the training rows, after finish
+	lost     []int  // missing values per schema column, kept rows
 }
 
 func newEncoder(s *Schema) *encoder {
@@ -175,6 +178,7 @@ func (e *encoder) add(record []string, line, row int, inTest bool) error {
 		if absent && c.Kind != Ignore {
 			e.report.CellsImputed++
 			e.lost[i]++
+			e.gaps = append(e.gaps, gap{row: len(e.y), column: i})
 			cell = c.Impute
 		}
 		switch c.Kind {
@@ -225,6 +229,7 @@ func (e *encoder) add(record []string, line, row int, inTest bool) error {
 	e.y = append(e.y, label)
 	e.test = append(e.test, inTest)
 	e.rows = append(e.rows, row)
+	e.lines = append(e.lines, line)
 	return nil
 }
 
@@ -256,6 +261,7 @@ func (e *encoder) finish() (train, test fl.Examples, trainRows, testRows []int, 
 	}
 	train, test = all.Subset(trainAt), all.Subset(testAt)
 	trainRows, testRows = pick(e.rows, trainAt), pick(e.rows, testAt)
+	e.trace(trainAt)
 	e.report.TrainRows, e.report.TestRows = train.Rows, test.Rows
 	e.report.TrainClasses, e.report.TestClasses = countClasses(train), countClasses(test)
 	e.reportColumns()

@@ -122,7 +122,7 @@ func (n *Noise) count(p Privacy, top int64) error {
 // roundedNorm returns the largest norm that n values of norm r may have after
 // they are rounded as Noise says: each moves by less than 1, which adds at most
 // sqrt(n); or QuantiseNoiseless rounds again until it adds no more than is
-// likely (Kairouz, Liu, Steinke 2021, lemma 3 of section 4, with beta =
+// likely (Kairouz, Liu, Steinke 2021, theorem 1, with beta =
 // exp(-1/2): r^2 + n/4 + r + sqrt(n)/2).
 func roundedNorm(r float64, n int) float64 {
 	root := math.Sqrt(float64(n))

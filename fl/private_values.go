@@ -126,7 +126,7 @@ func (p Plan) nextClip(contributors [][]NodeID, sums [][]int64) (Clip, error) {
 	// Single precision, so that machines whose exponential differs in the last
 	// bit agree.
 	next := Clip{Value: float64(float32(p.Clip.Value * factor)), Norm: float64(float32(p.Clip.Norm * factor))}
-	if next.Validate() != nil || next.Norm < minNorm || next.Norm > maxNorm {
+	if !(next.Value > 0) || !(next.Norm >= minNorm && next.Norm <= maxNorm) {
 		return p.Clip, nil // stay where numbers make sense
 	}
 	return next, nil

@@ -89,7 +89,7 @@ func (k *Keys) VerifyUpdates(key *EpochKey, claims iter.Seq[Claim]) ([]Rejection
 		if err != nil {
 			out = append(out, Rejection{Index: index, Err: err})
 		} else {
-			pending = append(pending, pendingClaim{index: index, scope: c.Scope, eqs: eqs})
+			pending = append(pending, pendingClaim{index: index, rejected: func() error { return rejected(c.Scope) }, eqs: eqs})
 			held += len(eqs)
 		}
 		index++
@@ -102,15 +102,20 @@ func (k *Keys) VerifyUpdates(key *EpochKey, claims iter.Seq[Claim]) ([]Rejection
 	if flush(); failed != nil {
 		return nil, failed
 	}
-	// Claims that never reached a batch were noted before those that did.
+	return inOrder(out), nil
+}
+
+// inOrder sorts rejections: claims that never reached a batch were noted
+// before those that did.
+func inOrder(out []Rejection) []Rejection {
 	slices.SortFunc(out, func(a, b Rejection) int { return cmp.Compare(a.Index, b.Index) })
-	return out, nil
+	return out
 }
 
 type pendingClaim struct {
-	index int
-	scope *Scope
-	eqs   []*equation
+	index    int
+	rejected func() error
+	eqs      []*equation
 }
 
 // culprits finds the claims that fail: one check if there are none, about
@@ -125,7 +130,7 @@ func (v *relation) culprits(claims []pendingClaim) ([]Rejection, error) {
 		return nil, err
 	}
 	if len(claims) == 1 {
-		return []Rejection{{Index: claims[0].index, Err: rejected(claims[0].scope)}}, nil
+		return []Rejection{{Index: claims[0].index, Err: claims[0].rejected()}}, nil
 	}
 	left, err := v.culprits(claims[:len(claims)/2])
 	if err != nil {

@@ -11,6 +11,11 @@
 // party and shard. The relation, its bounds and the soundness argument are in
 // zk/circuit/rlwe/SPEC.md.
 //
+// A table attestation is about a node's data: the table behind a commitment
+// has so many rows and is well-formed (registration), and public limits on its
+// columns hold (validation). Each opens a copy of the commitment with fresh
+// blinding. The relations are in zk/circuit/table/SPEC.md.
+//
 // # Why a verifier needs no ciphertext
 //
 // A proof speaks about KZG commitments to the ciphertext's polynomials and

@@ -11,6 +11,8 @@ var (
 	ErrRejected = errors.New("zk: attestation rejected")
 	// ErrScope: a scope that is incomplete or not that of the verifier's key.
 	ErrScope = errors.New("zk: scope refused")
+	// ErrWitness: a secret that does not satisfy the statement to be proven.
+	ErrWitness = errors.New("zk: secret does not satisfy the statement")
 	// ErrNorm: the values to attest exceed the plan's norm bound.
 	ErrNorm = errors.New("zk: norm exceeds the bound")
 	// ErrCommitment: polynomials that differ from what was committed to.

@@ -7,6 +7,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 
 	"credence/zk/circuit/rlwe"
+	"credence/zk/circuit/table"
 )
 
 // sampleProof is a proof made of generators: valid to decode, proving nothing.
@@ -80,6 +81,50 @@ func FuzzParseManifest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := parseManifest(b); err == nil && (m.Version != manifestVersion || m.Circuit.IsZero()) {
 			t.Errorf("accepted %q", b)
+		}
+	})
+}
+
+func FuzzParseTableAttestation(f *testing.F) {
+	_, _, g1, g2 := bn254.Generators()
+	for _, relation := range []table.Relation{table.Registration, table.Validation} {
+		a := &TableAttestation{relation: relation}
+		a.bs = g2
+		for i, q := range a.points() {
+			if i%3 > 0 {
+				*q = g1
+			}
+		}
+		f.Add(a.Bytes())
+	}
+	f.Add([]byte(registrationMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := ParseTableAttestation(b)
+		if err == nil && !bytes.Equal(a.Bytes(), b) {
+			t.Error("accepted two encodings of one attestation")
+		}
+	})
+}
+
+func FuzzParseTableCommitment(f *testing.F) {
+	_, _, g1, _ := bn254.Generators()
+	f.Add((&TableCommitment{point: g1}).Bytes())
+	f.Add([]byte(tableCommitmentMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseTableCommitment(b)
+		if err == nil && !bytes.Equal(c.Bytes(), b) {
+			t.Error("accepted two encodings of one commitment")
+		}
+	})
+}
+
+func FuzzParseTableSecret(f *testing.F) {
+	f.Add(new(TableSecret).Bytes())
+	f.Add([]byte(tableSecretMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := ParseTableSecret(b)
+		if err == nil && !bytes.Equal(s.Bytes(), b) {
+			t.Error("accepted two encodings of one secret")
 		}
 	})
 }

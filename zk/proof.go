@@ -21,10 +21,7 @@ type shardProof struct {
 	lift   []bn254.G1Affine // H_i: to the masked quotients by X^N+1
 	norm   bn254.G1Affine   // W: to the masked partial norm; updates only
 
-	ar, krs bn254.G1Affine // Groth16
-	bs      bn254.G2Affine
-	witness bn254.G1Affine // Pedersen commitment to the witness
-	pok     bn254.G1Affine // its proof of knowledge
+	grothProof
 	opening bn254.G1Affine // KZG, all polynomials at the challenge
 
 	atCipher []fr.Element // C_i(r) + (r^N+1)*H_i(r)
@@ -73,43 +70,53 @@ func proofBytes(s *rlwe.Shape) int {
 }
 
 func (p *shardProof) append(out []byte) []byte {
-	bs := p.bs.Bytes()
-	out = append(out, bs[:]...)
-	for _, q := range p.points() {
+	return appendProof(out, &p.bs, p.points(), p.scalars())
+}
+
+// parseShardProof decodes exactly proofBytes(s) bytes.
+func parseShardProof(s *rlwe.Shape, b []byte) (*shardProof, error) {
+	if len(b) != proofBytes(s) {
+		return nil, fmt.Errorf("%w: a proof of %s has %d bytes, want %d", ErrEncoding, s.Name, len(b), proofBytes(s))
+	}
+	p := newShardProof(s)
+	return p, parseProof(b, &p.bs, p.points(), p.scalars())
+}
+
+// appendProof encodes a proof: its G2 point, its G1 points, its scalars.
+func appendProof(out []byte, bs *bn254.G2Affine, points []*bn254.G1Affine, scalars []*fr.Element) []byte {
+	q := bs.Bytes()
+	out = append(out, q[:]...)
+	for _, q := range points {
 		b := q.Bytes()
 		out = append(out, b[:]...)
 	}
-	for _, v := range p.scalars() {
+	for _, v := range scalars {
 		b := v.Bytes()
 		out = append(out, b[:]...)
 	}
 	return out
 }
 
-// parseShardProof decodes exactly proofBytes(s) bytes: every point on its
-// curve, in its subgroup and in its one encoding, every scalar reduced.
-func parseShardProof(s *rlwe.Shape, b []byte) (*shardProof, error) {
-	if len(b) != proofBytes(s) {
-		return nil, fmt.Errorf("%w: a proof of %s has %d bytes, want %d", ErrEncoding, s.Name, len(b), proofBytes(s))
-	}
-	p := newShardProof(s)
-	if err := parseG2(b[:bn254.SizeOfG2AffineCompressed], &p.bs); err != nil {
-		return nil, err
+// parseProof decodes what appendProof wrote: every point on its curve, in its
+// subgroup and in its one encoding, every scalar reduced. The length is right.
+func parseProof(b []byte, bs *bn254.G2Affine, points []*bn254.G1Affine, scalars []*fr.Element) error {
+	if err := parseG2(b[:bn254.SizeOfG2AffineCompressed], bs); err != nil {
+		return err
 	}
 	b = b[bn254.SizeOfG2AffineCompressed:]
-	for _, q := range p.points() {
+	for _, q := range points {
 		if err := parseG1(b[:bn254.SizeOfG1AffineCompressed], q); err != nil {
-			return nil, err
+			return err
 		}
 		b = b[bn254.SizeOfG1AffineCompressed:]
 	}
-	for _, v := range p.scalars() {
+	for _, v := range scalars {
 		if err := v.SetBytesCanonical(b[:fr.Bytes]); err != nil {
-			return nil, fmt.Errorf("%w: field element: %w", ErrEncoding, err)
+			return fmt.Errorf("%w: field element: %w", ErrEncoding, err)
 		}
 		b = b[fr.Bytes:]
 	}
-	return p, nil
+	return nil
 }
 
 // committed encodes what the prover fixes before the challenge, for digests.

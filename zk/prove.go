@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark/backend"
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/logger"
 
 	"credence/fl"
@@ -91,17 +88,11 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 	statement := digest(p)
 	st := halves(statement)
 	copy(a.Statement, st[:])
-	var mask fr.Element
-	if _, err := mask.SetRandom(); err != nil {
-		return nil, fmt.Errorf("zk: drawing the commitment's mask: %w", err)
-	}
-	committed := k.system.Committed(a, mask)
-	defer clear(committed)
-	witness, err := k.proving.CommitmentKeys[0].Commit(committed)
+	pass, err := k.begin(a.Vector, st)
 	if err != nil {
-		return nil, fmt.Errorf("zk: committing to the witness: %w", err)
+		return nil, err
 	}
-	r := challengeOf(&witness, st)
+	r := pass.r
 
 	// The public inputs that depend on it.
 	ring := s.RingAt(&r)
@@ -119,9 +110,13 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 	}
 
 	// Second pass.
-	if err := k.groth16(a, mask, &witness, p); err != nil {
+	proof, err := k.finish(a.Vector, pass)
+	if errors.Is(err, ErrWitness) {
+		return nil, fmt.Errorf("%w: the witness does not satisfy %s", rlwe.ErrWitness, s.Name)
+	} else if err != nil {
 		return nil, err
 	}
+	p.grothProof = *proof
 
 	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.N)
 	defer clear(folded)
@@ -129,28 +124,6 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 		return nil, err
 	}
 	return p, nil
-}
-
-// groth16 runs gnark's prover with the mask already fixed.
-func (k *Keys) groth16(a *rlwe.Assignment, mask fr.Element, witness *bn254.G1Affine, p *shardProof) error {
-	w, err := a.Witness()
-	if err != nil {
-		return err
-	}
-	if v, ok := w.Vector().(fr.Vector); ok {
-		defer clear(v)
-	}
-	proof, err := groth16.Prove(k.system.R1CS, k.proving, w, backend.WithSolverOptions(k.system.FixMask(mask)))
-	if err != nil {
-		// gnark's text may quote a constraint's values.
-		return fmt.Errorf("%w: the witness does not satisfy %s", rlwe.ErrWitness, k.system.Shape.Name)
-	}
-	if len(proof.Commitments) != 1 || !proof.Commitments[0].Equal(witness) {
-		return errors.New("zk: the prover committed to something else than announced: gnark's R1CS Commit has changed")
-	}
-	p.ar, p.bs, p.krs = proof.Ar, proof.Bs, proof.Krs
-	p.witness, p.pok = proof.Commitments[0], proof.CommitmentPok
-	return nil
 }
 
 // foldPolynomials combines everything that is opened, in the order in which

@@ -16,6 +16,7 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
 	"credence/fl"
+	"credence/zk/circuit/committed"
 	"credence/zk/circuit/rlwe"
 )
 
@@ -40,15 +41,15 @@ func (m *Manifest) Digest() fl.Digest {
 const manifestVersion = 1
 
 // describe makes the manifest of keys.
-func (k *Keys) describe(origin Origin) (Manifest, error) {
+func (k *keySet) describe(origin Origin) (Manifest, error) {
 	if origin != OriginLocal && origin != OriginCeremony {
 		return Manifest{}, fmt.Errorf("%w: origin %q: want %q or %q", ErrKeys, origin, OriginLocal, OriginCeremony)
 	}
-	circuit, err := k.system.Digest()
+	circuit, err := k.circuit.Digest()
 	if err != nil {
 		return Manifest{}, err
 	}
-	m := Manifest{Version: manifestVersion, Shape: k.system.Shape.Name, Origin: origin, Circuit: circuit}
+	m := Manifest{Version: manifestVersion, Shape: k.circuit.Name, Origin: origin, Circuit: circuit}
 	for _, part := range []struct {
 		into  *fl.Digest
 		write func(io.Writer) error
@@ -65,7 +66,7 @@ func (k *Keys) describe(origin Origin) (Manifest, error) {
 	return m, nil
 }
 
-func (k *Keys) writeProving(w io.Writer) error {
+func (k *keySet) writeProving(w io.Writer) error {
 	if k.proving == nil {
 		return nil
 	}
@@ -73,12 +74,12 @@ func (k *Keys) writeProving(w io.Writer) error {
 	return wrap("writing a proving key", err)
 }
 
-func (k *Keys) writeVerifying(w io.Writer) error {
+func (k *keySet) writeVerifying(w io.Writer) error {
 	_, err := k.verifying.WriteRawTo(w)
 	return wrap("writing a verifying key", err)
 }
 
-func (k *Keys) writeSRS(w io.Writer) error {
+func (k *keySet) writeSRS(w io.Writer) error {
 	_, err := w.Write(k.srs.Bytes())
 	return wrap("writing an SRS", err)
 }
@@ -124,8 +125,17 @@ func OpenStore(dir string) (*Store, error) {
 	return &Store{dir: dir}, nil
 }
 
+// AnyKeys are the keys of any circuit of this package.
+type AnyKeys interface {
+	Manifest() Manifest
+	SRS() *SRS
+	CanProve() bool
+	set() *keySet
+}
+
 // Save writes keys and makes them the ones of their shape.
-func (s *Store) Save(k *Keys) error {
+func (s *Store) Save(keys AnyKeys) error {
+	k := keys.set()
 	for _, part := range []struct {
 		digest fl.Digest
 		write  func(io.Writer) error
@@ -188,24 +198,40 @@ func (s *Store) LoadVerifier(shape *rlwe.Shape, pin fl.Digest, progress Progress
 }
 
 func (s *Store) load(shape *rlwe.Shape, pin fl.Digest, progress Progress, prover bool) (*Keys, error) {
-	path := filepath.Join(s.dir, manifestName(shape.Name))
+	k := new(Keys)
+	var err error
+	k.keySet, err = s.loadSet(shape.Name, shape.N, func() (*committed.System, error) {
+		if k.system, err = rlwe.Compile(shape); err != nil {
+			return nil, err
+		}
+		return k.system.System, nil
+	}, pin, progress, prover)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// loadSet loads the keys of the circuit that compile builds, named name.
+func (s *Store) loadSet(name string, powers int, compile func() (*committed.System, error), pin fl.Digest, progress Progress, prover bool) (*keySet, error) {
+	path := filepath.Join(s.dir, manifestName(name))
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("zk: reading the key manifest of %s: %w", shape.Name, err)
+		return nil, fmt.Errorf("zk: reading the key manifest of %s: %w", name, err)
 	}
 	m, err := parseManifest(b)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", path, err)
 	}
-	if m.Shape != shape.Name {
-		return nil, fmt.Errorf("%w: manifest %s is for %q, want %q", ErrKeys, path, m.Shape, shape.Name)
+	if m.Shape != name {
+		return nil, fmt.Errorf("%w: manifest %s is for %q, want %q", ErrKeys, path, m.Shape, name)
 	}
 	if !pin.IsZero() && m.Digest() != pin {
 		return nil, fmt.Errorf("%w: manifest %s is %s, the federation's keys are %s: fetch those",
 			ErrKeys, path, m.Digest().Short(), pin.Short())
 	}
-	progress.report("compiling "+shape.Name, 0, 3)
-	system, err := rlwe.Compile(shape)
+	progress.report("compiling "+name, 0, 3)
+	system, err := compile()
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +241,8 @@ func (s *Store) load(shape *rlwe.Shape, pin fl.Digest, progress Progress, prover
 		return nil, fmt.Errorf("%w: manifest %s is for circuit %s, this build's is %s: make or fetch the keys again",
 			ErrKeys, path, m.Circuit.Short(), fl.Digest(circuit).Short())
 	}
-	k := &Keys{system: system, verifying: new(groth16.VerifyingKey)}
-	progress.report("reading keys of "+shape.Name, 1, 3)
+	k := &keySet{circuit: system, powers: powers, verifying: new(groth16.VerifyingKey), manifest: m}
+	progress.report("reading keys of "+name, 1, 3)
 	if b, err = s.readFile(m.Verifying); err != nil {
 		return nil, err
 	}
@@ -231,7 +257,7 @@ func (s *Store) load(shape *rlwe.Shape, pin fl.Digest, progress Progress, prover
 		return nil, err
 	}
 	if prover && !m.Proving.IsZero() {
-		progress.report("reading the proving key of "+shape.Name, 2, 3)
+		progress.report("reading the proving key of "+name, 2, 3)
 		if b, err = s.readFile(m.Proving); err != nil {
 			return nil, err
 		}
@@ -245,8 +271,7 @@ func (s *Store) load(shape *rlwe.Shape, pin fl.Digest, progress Progress, prover
 	if err := k.check(); err != nil {
 		return nil, err
 	}
-	k.manifest = m
-	progress.report("keys for "+shape.Name, 3, 3)
+	progress.report("keys for "+name, 3, 3)
 	return k, nil
 }
 

@@ -33,21 +33,25 @@ func (k *Keys) relation(keys []Commitment) *relation {
 // An equation is one proof with its challenges worked out: three pairing
 // equations waiting to be checked.
 type equation struct {
-	p      *shardProof
-	total  Commitment   // T, zero unless the shard closes its update
-	public []fr.Element // public inputs, then the challenge r
-	gamma  fr.Element
+	proof   *grothProof
+	public  []fr.Element // public inputs, then the challenge r
+	opening bn254.G1Affine
+	// What is opened at r, folded by powers of a challenge that came after all
+	// claimed values: the proof's own commitments with their factors, factors
+	// of the relation's commitments, and the folded value.
+	opened sum
+	shared []fr.Element
+	value  fr.Element
 }
 
-// equation prepares a proof; bound is the norm bound of its statement.
+// equation prepares a proof; bound is the norm bound of its statement and
+// total T, zero unless the shard closes its update.
 func (v *relation) equation(p *shardProof, statement fl.Digest, total Commitment, bound uint64) *equation {
 	st := halves(statement)
 	r := challengeOf(&p.witness, st)
-	return &equation{
-		p: p, total: total,
-		public: append(p.publicInputs(st, bound), r),
-		gamma:  foldChallenge(statement, &r, p),
-	}
+	e := &equation{proof: &p.grothProof, opening: p.opening, public: append(p.publicInputs(st, bound), r)}
+	v.fold(e, p, &total, foldChallenge(statement, &r, p))
+	return e
 }
 
 func (e *equation) challenge() *fr.Element { return &e.public[len(e.public)-1] }
@@ -87,8 +91,8 @@ func (v *relation) accepts(eqs []*equation) (bool, error) {
 	g2 := make([]bn254.G2Affine, n, n+7)
 	parallel(n, func(i int) {
 		var w big.Int
-		g1[i].ScalarMultiplication(&eqs[i].p.ar, weights[i].BigInt(&w))
-		g2[i] = eqs[i].p.bs
+		g1[i].ScalarMultiplication(&eqs[i].proof.ar, weights[i].BigInt(&w))
+		g2[i] = eqs[i].proof.bs
 	})
 
 	inputs := make([]fr.Element, len(v.vk.G1.K)) // scalars of K
@@ -101,15 +105,20 @@ func (v *relation) accepts(eqs []*equation) (bool, error) {
 		for j := range e.public {
 			inputs[1+j].Add(&inputs[1+j], t.Mul(&e.public[j], groth))
 		}
-		l.add(&e.p.witness, groth)
-		krs.add(&e.p.krs, groth)
-		witness.add(&e.p.witness, know)
-		pok.add(&e.p.pok, know)
+		l.add(&e.proof.witness, groth)
+		krs.add(&e.proof.krs, groth)
+		witness.add(&e.proof.witness, know)
+		pok.add(&e.proof.pok, know)
 
-		value := v.fold(e, open, &opened, keys)
-		generator.Sub(&generator, &value)
-		opened.add(&e.p.opening, t.Mul(e.challenge(), open))
-		quotient.add(&e.p.opening, open)
+		for j := range e.opened.points {
+			opened.add(&e.opened.points[j], t.Mul(&e.opened.scalars[j], open))
+		}
+		for j := range e.shared {
+			keys[j].Add(&keys[j], t.Mul(&e.shared[j], open))
+		}
+		generator.Sub(&generator, t.Mul(&e.value, open))
+		opened.add(&e.opening, t.Mul(e.challenge(), open))
+		quotient.add(&e.opening, open)
 	}
 	for j := range v.vk.G1.K {
 		l.add(&v.vk.G1.K[j], &inputs[j])
@@ -147,32 +156,31 @@ func (v *relation) accepts(eqs []*equation) (bool, error) {
 	return pairingProductIsOne(g1, g2)
 }
 
-// fold adds weight times the folded commitment of everything that the proof
-// opens, and returns weight times its claimed value. The order is that of
-// foldPolynomials.
-func (v *relation) fold(e *equation, weight *fr.Element, into *sum, keys []fr.Element) fr.Element {
-	p, w := e.p, *weight
+// fold combines everything that an update's or a key share's proof opens by
+// powers of gamma, in the order of foldPolynomials.
+func (v *relation) fold(e *equation, p *shardProof, total *Commitment, gamma fr.Element) {
 	ring := v.shape.RingAt(e.challenge())
-	var value, t fr.Element
+	var w, t fr.Element
+	w.SetOne()
+	value := func(y *fr.Element) {
+		e.value.Add(&e.value, t.Mul(&w, y))
+		w.Mul(&w, &gamma)
+	}
 	for i := range p.cipher {
-		into.add(&p.cipher[i], &w)
-		into.add(&p.lift[i], t.Mul(&w, &ring))
-		value.Add(&value, t.Mul(&w, &p.atCipher[i]))
-		w.Mul(&w, &e.gamma)
+		e.opened.add(&p.cipher[i], &w)
+		e.opened.add(&p.lift[i], t.Mul(&w, &ring))
+		value(&p.atCipher[i])
 	}
 	for i := range v.keys {
-		keys[i].Add(&keys[i], &w)
-		value.Add(&value, t.Mul(&w, &p.atKey[i]))
-		w.Mul(&w, &e.gamma)
+		e.shared = append(e.shared, w)
+		value(&p.atKey[i])
 	}
 	if len(p.atNorm) > 0 {
-		into.add(&p.norm, &w)
-		value.Add(&value, t.Mul(&w, &p.atNorm[0]))
-		w.Mul(&w, &e.gamma)
-		into.add(&e.total, &w)
-		value.Add(&value, t.Mul(&w, &p.atNorm[1]))
+		e.opened.add(&p.norm, &w)
+		value(&p.atNorm[0])
+		e.opened.add(total, &w)
+		value(&p.atNorm[1])
 	}
-	return value
 }
 
 func pairingProductIsOne(g1 []bn254.G1Affine, g2 []bn254.G2Affine) (bool, error) {

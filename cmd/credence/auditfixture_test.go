@@ -108,12 +108,12 @@ func newAudited(t *testing.T, floor fl.ProofLevel, jobs ...fl.JobID) *audited {
 		if job != plainJob && floor == fl.ProofBounded || job == attestedJob {
 			o.ProofLevel, o.Clip.Norm = fl.ProofBounded, 0.5
 		}
-		if job == plainJob { // whose server keeps a state
-			o.Strategy.Name = fl.FedAvgM
-		}
 		if job == privateJob {
 			o.Clip.Norm = 1
 			o.Privacy = client.PrivacyOptions{NoiseMultiplier: 2, Delta: 1e-5, MinHonest: 2, Adaptive: fl.AdaptiveClip{Quantile: 0.5, LearningRate: 0.2, CountNoise: 2}}
+		}
+		if job == plainJob { // whose server keeps a state
+			o.Strategy.Name = fl.FedAvgM
 		}
 		if job == cancelledJob {
 			o.Budget, o.MinCohort = 500, 5 // which there are not

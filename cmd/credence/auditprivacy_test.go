@@ -52,7 +52,7 @@ func TestAuditPrivacy(t *testing.T) {
 		"beyond the budget": {func(m *memory) {
 			// The owner is in league: its job never had the money for round 2.
 			at, spec := find(m, func(d *fl.JobSpec) bool { return d.Job == privateJob })
-			first, p := find(m, func(d *fl.Plan) bool { return d.Job == privateJob && d.Round == 1 })
+			_, p := find(m, func(d *fl.Plan) bool { return d.Job == privateJob && d.Round == 1 })
 			spec.Privacy.Epsilon = privacy.SpentByPlan(*p, 1)
 			before, after := m.sign(at, *spec)
 			m.refer(before, after)
@@ -62,6 +62,7 @@ func TestAuditPrivacy(t *testing.T) {
 			for _, node := range f.nodes {
 				m.insert(at+1, node, fl.JobJoin{Genesis: spec.Genesis, JobSpec: after, Job: spec.Job, Node: node, Samples: 1, JoinedAt: p.OpenedAt})
 			}
+			var first int
 			first, p = find(m, func(d *fl.Plan) bool { return d.Job == privateJob && d.Round == 1 })
 			p.JobSpec, p.Privacy, p.WeightUnit = after, spec.Privacy, 1
 			for i := range p.Cohort {

@@ -164,10 +164,18 @@ func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint
 	}
 	m := published.Version.Manifest
 	a.result(map[string]any{"file": out, "format": format, "manifest_file": manifest, "job": m.Job, "version": m.Version, "parameters": len(published.Params),
-		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon}, func() {
+		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon, "delta": m.Delta}, func() {
 		a.printf("%s: version %d of %s, %s\n", out, m.Version, m.Job, plural(len(published.Params), "parameter"))
 		a.printf("%s: signature and digest are good\n", manifest)
-		a.printf("Proof level %s; epsilon %s.\n", m.ProofLevel, m.Epsilon)
+		a.printf("Proof level %s; epsilon %s%s.\n", m.ProofLevel, m.Epsilon, atDelta(m))
 	})
 	return nil
+}
+
+// atDelta is the delta that an epsilon belongs to, in words.
+func atDelta(m fl.Manifest) string {
+	if m.Delta == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" at delta %v", m.Delta)
 }

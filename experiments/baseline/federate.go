@@ -8,11 +8,11 @@ import (
 	"credence/he"
 )
 
-// Job is what to train, and Client is one node's data.
-type (
-	Job    = simulate.Job
-	Client = simulate.Client
-)
+// Job is what to train.
+type Job = simulate.Job
+
+// Client is one node's data.
+type Client = simulate.Client
 
 // Version is what one round publishes.
 type Version struct {

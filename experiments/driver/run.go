@@ -129,8 +129,8 @@ func (r *run) plan() error {
 		if err != nil {
 			return inCell(e, cell, err)
 		}
-		if file.CohortSize == 0 && len(sim.Clients()) > mustSuite(file).MaxCohort() {
-			r.notice(fmt.Sprintf("%d clients, and suite %s adds up at most %d updates: each round samples that many", len(sim.Clients()), file.Simulation.Suite, mustSuite(file).MaxCohort()))
+		if most := mustSuite(file).MaxCohort(); file.CohortSize == 0 && len(sim.Clients()) > most && number == 0 {
+			r.notice(fmt.Sprintf("%d clients, and suite %s adds up at most %d updates: each round samples that many", len(sim.Clients()), file.Simulation.Suite, most))
 		}
 	}
 	return nil
@@ -180,8 +180,13 @@ func (r *run) open() (at position, err error) {
 		}
 		dec := json.NewDecoder(bytes.NewReader(payload))
 		dec.DisallowUnknownFields()
-		if err := dec.Decode(&at); err != nil || at.Unit < 0 || at.Unit > len(r.units) {
-			return at, errors.Join(fmt.Errorf("%s: its checkpoint is of another program: unit %d of %d: %v", r.opts.Dir, at.Unit, len(r.units), err), r.writer.Finish(runs.Stopped, "unreadable checkpoint"))
+		err := dec.Decode(&at)
+		if err == nil && (at.Unit < 0 || at.Unit > len(r.units)) {
+			err = fmt.Errorf("training %d of %d", at.Unit+1, len(r.units))
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: its checkpoint is not one of this program: %w; remove it to run all rounds again", r.opts.Dir, err)
+			return at, errors.Join(err, r.writer.Finish(runs.Stopped, err.Error()))
 		}
 		return at, nil
 	}

@@ -24,9 +24,6 @@ type outcome struct {
 	times Times
 }
 
-// errStopped ends the other workers once one has failed.
-var errStopped = errors.New("another client's work failed")
-
 // work lets the cohort train and send. Results are in the order of the cohort.
 func (s *Simulation) work(ctx context.Context, plan fl.Plan) ([]outcome, error) {
 	results := make([]outcome, len(plan.Cohort))

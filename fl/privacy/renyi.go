@@ -24,7 +24,7 @@ func GaussianRDP(noise, alpha float64) float64 {
 // SumRDP returns a bound on the Renyi divergence of order alpha when n honest
 // clients each add discrete Gaussian noise of variance v in each of
 // coordinates coordinates, for sensitivity distance in L2 norm (Kairouz, Liu,
-// Steinke 2021, theorem 5): a sum of discrete Gaussians is not one, and the
+// Steinke 2021, proposition 14): a sum of discrete Gaussians is not one, and the
 // difference, SumGap, counts in every coordinate. v must be at least 1/4.
 func SumRDP(n int, v, distance float64, coordinates int, alpha float64) (float64, error) {
 	if n < 1 || !(v >= 0.25) || !(distance >= 0) || coordinates < 1 {
@@ -39,7 +39,7 @@ func SumRDP(n int, v, distance float64, coordinates int, alpha float64) (float64
 // SumGap bounds how far, in max divergence, the sum of n discrete Gaussians of
 // variance v each is from a discrete Gaussian of variance n*v, for one
 // coordinate: 10 * sum over k = 1..n-1 of exp(-2*pi^2*v*k/(k+1)) (Kairouz,
-// Liu, Steinke 2021, theorem 5). It is below 10^-16 once v exceeds 4.
+// Liu, Steinke 2021, proposition 14). It is below 10^-16 once v exceeds 4.
 func SumGap(n int, v float64) float64 {
 	var sum float64
 	for k := 1; k < n; k++ {

@@ -3,8 +3,6 @@ package rlwe
 import (
 	"testing"
 
-	"github.com/consensys/gnark/constraint"
-
 	"credence/he"
 )
 
@@ -34,29 +32,13 @@ func TestEverySecretIsCommitted(t *testing.T) {
 				t.Fatal(err)
 			}
 			sys := compile(t, sh)
-			if w := uncommitted(sys); len(w) > 0 {
+			if w := sys.Uncommitted(); len(w) > 0 {
 				t.Errorf("%s: %d secret inputs are not under the commitment, the first is wire %d", sh.Name, len(w), w[0])
 			}
-			got := sys.R1CS.CommitmentInfo.(constraint.Groth16Commitments)[0].PublicAndCommitmentCommitted
+			got := sys.CommittedPublic()
 			if len(got) != 2 || got[0] != 1 || got[1] != 2 {
 				t.Errorf("%s: the committed public inputs are wires %v, want the statement's 1 and 2", sh.Name, got)
 			}
 		}
 	}
-}
-
-// uncommitted lists the secret inputs that are not under the commitment.
-func uncommitted(sys *System) []int {
-	under := map[int]bool{}
-	for _, w := range sys.committed {
-		under[w] = true
-	}
-	var out []int
-	public, secret := sys.R1CS.GetNbPublicVariables(), sys.R1CS.GetNbSecretVariables()
-	for w := public; w < public+secret; w++ {
-		if !under[w] {
-			out = append(out, w)
-		}
-	}
-	return out
 }

@@ -81,7 +81,7 @@ func TestFullSizeWiresStandOnTheLeft(t *testing.T) {
 	}
 	sys := compile(t, sh)
 	small := map[int]bool{0: true}
-	for _, w := range sys.committed {
+	for _, w := range sys.CommittedWires() {
 		small[w] = true
 	}
 	rows, wrong := sys.R1CS.GetR1Cs(), 0

@@ -101,7 +101,7 @@ func solve(t testing.TB, sys *System, a *Assignment, mask fr.Element) error {
 	n := len(committedPublic(sys, a))
 	commit := solver.OverrideHint(solver.GetHintID(fcs.Bsb22CommitmentComputePlaceholder),
 		func(_ *big.Int, in, out []*big.Int) error {
-			if len(in) != 1+n+len(sys.committed) {
+			if len(in) != 1+n+len(sys.CommittedWires()) {
 				return errors.New("unexpected number of committed values")
 			}
 			v := make([]fr.Element, len(in)-1)

@@ -176,7 +176,7 @@ func TestOnlyTheNamedConstraintCatchesEachAttack(t *testing.T) {
 func TestUncommittedSecretsAreFound(t *testing.T) {
 	for _, c := range []Constraint{CommitWitness, CommitCounts, CommitMasks, CommitPartial, CommitTotal} {
 		in := honest(t, tiny4)
-		if n := len(uncommitted(compile(t, in.shape.without(c)))); n == 0 {
+		if n := len(compile(t, in.shape.without(c)).Uncommitted()); n == 0 {
 			t.Errorf("left out %q and found every secret committed", c)
 		}
 	}

@@ -74,9 +74,9 @@ func LoadPair(trainPath, testPath string, s *Schema) (train, test fl.Examples, r
 	return train, test, e.report, err
 }
 
-// LoadTable reads all records of a file of any of Formats as text, for cutting
+// LoadRecords reads all records of a file of any of Formats as text, for cutting
 // it into parts; of the cells it checks only their number.
-func LoadTable(path string, s *Schema) (*Table, error) {
+func LoadRecords(path string, s *Schema) (*Table, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func TestLoadFormats(t *testing.T) {
 		if diff := cmp.Diff(wantReport, report, cmpopts.EquateApprox(0, 1e-12)); diff != "" {
 			t.Errorf("%s: report (-want +got):\n%s", path, diff)
 		}
-		table, err := LoadTable(path, s)
+		table, err := LoadRecords(path, s)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -104,7 +104,7 @@ func TestLoadRefused(t *testing.T) {
 		if !errors.Is(err, c.kind) || !errors.As(err, &e) || e.File != path || e.Row != c.row || e.Line != 0 || e.Column != c.column || e.Remedy == "" {
 			t.Errorf("%s, %s: want row %d, column %q; got %v (%+v)", c.path, c.name, c.row, c.column, err, e)
 		}
-		if table, err := LoadTable(path, s); err == nil && c.row > 0 {
+		if table, err := LoadRecords(path, s); err == nil && c.row > 0 {
 			_, err = FromTable(path, table, s)
 			if !errors.As(err, &e) || e.Row != c.row || e.Line != 0 {
 				t.Errorf("%s, %s: as a table: %v", c.path, c.name, err)

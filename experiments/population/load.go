@@ -117,7 +117,7 @@ func load(e *config.Experiment) (*Data, error) {
 		d.Train, d.Test, _, err = datasets.LoadPair(d.file, beside(e, e.Data.TestFile), schema)
 		return d, err
 	}
-	table, err := datasets.LoadTable(d.file, schema)
+	table, err := datasets.LoadRecords(d.file, schema)
 	if err != nil {
 		return nil, err
 	}

@@ -135,3 +135,21 @@ func (g Group) Label(several bool) string {
 	}
 	return g.Setting
 }
+
+// Labels names groups so that they differ: by setting, by run, or by both; runs
+// of one name are numbered.
+func Labels(groups []Group) []string {
+	several := false
+	for _, g := range groups {
+		several = several || g.Run != groups[0].Run
+	}
+	out := make([]string, len(groups))
+	for i, g := range groups {
+		label := g.Label(several)
+		for n := 2; slices.Contains(out[:i], label); n++ {
+			label = fmt.Sprintf("%s (%d)", g.Label(several), n)
+		}
+		out[i] = label
+	}
+	return out
+}

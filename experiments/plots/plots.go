@@ -10,7 +10,6 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
@@ -174,9 +173,8 @@ func Partition(title string, classes []string, counts [][]int64) (*Figure, error
 	if most == 0 {
 		return nil, ErrNothing
 	}
-	p := newPlot(Axes{Title: title, X: "client"})
+	p := newPlot(Axes{Title: title, X: "client", Y: "class"})
 	p.NominalY(classes...)
-	p.Y.Tick.Label.XAlign = text.XRight
 	p.X.Min, p.X.Max = 0.5, float64(len(counts))+0.5
 	p.Y.Min, p.Y.Max = -0.6, float64(len(classes))-0.4
 	p.X.Tick.Marker = plot.TickerFunc(wholeTicks)

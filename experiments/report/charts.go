@@ -123,28 +123,42 @@ func (x *writer) learning() section {
 	return s
 }
 
-// rounds is the table of a metric at a dozen rounds.
+// rounds is the table of a metric at up to a dozen rounds.
 func (x *writer) rounds(m results.Metric) grid {
-	t := grid{Title: m.Title + " as a table", Head: []string{"Round"}, Folded: true}
 	var at []int
 	curves := make([]map[int]results.Stat, len(x.groups))
 	for i, g := range x.groups {
 		curves[i] = map[int]results.Stat{}
-		t.Head = append(t.Head, x.labels[i])
 		for _, p := range g.Curve(m) {
 			curves[i][p.Round] = p.Stat
 			at = append(at, p.Round)
 		}
 	}
 	slices.Sort(at)
-	for _, round := range thin(slices.Compact(at), 12) {
-		row := []string{fmt.Sprint(round)}
-		for i := range x.groups {
-			row = append(row, plusMinus(curves[i][round], m.Share))
+	at = thin(slices.Compact(at), 12)
+	t := grid{Title: m.Title + " by round, as a table", Head: []string{"Setting"}, Folded: true}
+	for _, round := range at {
+		t.Head = append(t.Head, fmt.Sprint(round))
+	}
+	for i, c := range curves {
+		row := []string{x.labels[i]}
+		for _, round := range at {
+			row = append(row, plusMinus(c[round], m.Share))
 		}
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// with returns a writer of those groups that have values of a metric.
+func (x *writer) with(m results.Metric) *writer {
+	out := &writer{runs: x.runs, metric: x.metric}
+	for i, g := range x.groups {
+		if g.Final(m).N > 0 {
+			out.groups, out.labels = append(out.groups, g), append(out.labels, x.labels[i])
+		}
+	}
+	return out
 }
 
 func (x *writer) attacks() (section, bool) {
@@ -154,13 +168,12 @@ func (x *writer) attacks() (section, bool) {
 	}
 	s := section{ID: "attacks", Title: "Attack success"}
 	s.Text = []string{"Share of test rows of other classes that the model gives the backdoor's target when they carry its trigger."}
-	if x.overlay() {
-		x.charts(&s, metrics)
-		s.Legend = x.legend()
-	} else {
-		s.Tables = append(s.Tables, x.rounds(metrics[0]))
-		s.Tables[0].Folded = false
+	some := x.with(metrics[0])
+	some.charts(&s, metrics)
+	if some.overlay() {
+		s.Legend = some.legend()
 	}
+	s.Tables = append(s.Tables, some.rounds(metrics[0]))
 	return s, true
 }
 
@@ -267,14 +280,13 @@ func (x *writer) time() section {
 
 func (x *writer) privacy() section {
 	s := section{ID: "privacy", Title: "Privacy spent"}
-	metrics := x.present("epsilon")
+	epsilon, _ := results.MetricNamed("epsilon")
+	metrics := x.present(epsilon.Name)
 	if len(metrics) == 0 {
 		s.Text = []string{"Epsilon: ∞. No noise was added for differential privacy: encryption hides single updates from the aggregator, but the models may tell something about the rows they were trained on."}
 	} else {
 		s.Text = []string{"Epsilon at the delta of the experiment's file, of the client that was charged most. ∞: no noise, no guarantee."}
-		if x.overlay() {
-			x.charts(&s, metrics)
-		}
+		x.with(epsilon).charts(&s, metrics)
 		t := grid{Head: []string{"Setting", "Epsilon after the last round", "Delta"}}
 		deltas := x.deltas()
 		for i, g := range x.groups {
@@ -286,11 +298,11 @@ func (x *writer) privacy() section {
 		}
 		s.Tables = append(s.Tables, t)
 	}
-	if clip := x.present("clip_norm", "clipped"); len(clip) > 0 && x.overlay() {
+	if clip := x.present("clip_norm", "clipped"); len(clip) == 2 && len(x.groups) == 1 { // clipped without a norm is clipped values: always none
 		x.charts(&s, clip)
 	}
-	if len(s.Figures) > 0 {
-		s.Legend = x.legend()
+	if some := x.with(epsilon); len(s.Figures) > 0 && some.overlay() {
+		s.Legend = some.legend()
 	}
 	return s
 }

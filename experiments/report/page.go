@@ -254,6 +254,9 @@ func (x *writer) pivot(m results.Metric) (grid, bool) {
 			return grid{}, false
 		}
 		row, column := g.Setting[len(sweep[0].Path)+1:at], g.Setting[at+len(sweep[1].Path)+2:]
+		if g.Final(m).N == 0 {
+			continue // nobody has this figure: of an attack that has no target, say
+		}
 		if !slices.Contains(rows, row) {
 			rows = append(rows, row)
 		}

@@ -48,7 +48,7 @@ func niceTicks(low, high float64, n int) []float64 {
 	power := math.Pow(10, math.Floor(math.Log10(raw)))
 	step := power * 10
 	for _, m := range []float64{1, 2, 5} {
-		if m*power >= raw {
+		if m*power*1.2 >= raw {
 			step = m * power
 			break
 		}
@@ -113,14 +113,14 @@ func (c lines) draw() string {
 		d.text(chartWidth/2, c.height/2, "middle", "label", "no values")
 		return d.svg(c.title)
 	}
-	if c.share {
-		yr[0], yr[1] = max(0, yr[0]), min(1, yr[1])
-	}
 	if yr[0] == yr[1] {
 		yr[0], yr[1] = yr[0]-0.5, yr[1]+0.5
 	}
 	pad := (yr[1] - yr[0]) * 0.04
 	yr[0], yr[1] = yr[0]-pad, yr[1]+pad
+	if c.share {
+		yr[0], yr[1] = max(0, yr[0]), min(1, yr[1])
+	}
 	xs, ys := scale{xr[0], xr[1], 56, chartWidth - 14}, scale{yr[0], yr[1], c.height - 44, 10}
 	for _, v := range niceTicks(yr[0], yr[1], 5) {
 		d.add(`<line x1="56" x2="%d" y1="%.1f" y2="%.1f" class="grid"/>`, chartWidth-14, ys.at(v), ys.at(v))
@@ -189,7 +189,7 @@ func boxes(title, xLabel string, rows []box) string {
 	}
 	low = math.Floor(max(0, low)*10-1e-9) / 10
 	low = max(0, min(low, 0.9))
-	xs := scale{low, 1, 14, chartWidth - 18}
+	xs := scale{low, 1, 26, chartWidth - 30}
 	for _, v := range niceTicks(low, 1, 5) {
 		d.add(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="grid"/>`, xs.at(v), xs.at(v), top, bottom)
 		d.text(xs.at(v), bottom+16, "middle", "tick", percentTick(v))
@@ -197,7 +197,7 @@ func boxes(title, xLabel string, rows []box) string {
 	d.text(chartWidth/2, bottom+36, "middle", "label", xLabel)
 	for i, r := range rows {
 		y := top + rowHeight*float64(i)
-		d.text(14, y+13, "start", "label strong", cut(r.name, 62))
+		d.text(26, y+13, "start", "label strong", cut(r.name, 58))
 		mid := y + 29
 		d.add(`<g><title>%s: median %s, worst tenth %s</title>`, html.EscapeString(r.name), percent(r.median), percent(r.worst))
 		d.add(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="whisker"/>`, xs.at(r.p10), xs.at(r.p90), mid, mid)

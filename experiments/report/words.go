@@ -29,7 +29,10 @@ func compact(v float64) string {
 func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 1, 64) + " %" }
 
 func percentTick(v float64) string {
-	return strconv.FormatFloat(math.Round(1000*v)/10, 'g', 4, 64) + " %"
+	if v = math.Round(1000*v) / 10; v == 0 {
+		v = 0 // minus zero, too
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64) + " %"
 }
 
 // bytesText writes an amount of bytes with a decimal prefix.
@@ -65,6 +68,9 @@ func secondsText(v float64) string {
 		return strconv.FormatFloat(v/60, 'f', 1, 64) + " min"
 	case v >= 0.1 || v == 0:
 		return strconv.FormatFloat(v, 'f', digits(v), 64) + " s"
+	}
+	if v < 1e-4 {
+		return strconv.FormatFloat(v*1e6, 'g', 3, 64) + " µs"
 	}
 	return strconv.FormatFloat(v*1e3, 'g', 3, 64) + " ms"
 }
@@ -103,7 +109,7 @@ func cut(s string, n int) string {
 	return string([]rune(s)[:n-1]) + "…"
 }
 
-// plain is a number for the p column.
+// probability is a number for the p column.
 func probability(p float64) string {
 	switch {
 	case math.IsNaN(p):

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"credence/datasets"
+	"credence/datasets/download"
 	"credence/fl"
 	"credence/he"
 )
@@ -100,8 +101,8 @@ func (f *File) validateData() *mistake {
 	switch {
 	case d.Set != "" && d.File != "":
 		return wrong("data", "set and file exclude each other")
-	case d.Set != "" && !slices.Contains(datasets.BuiltinNames(), d.Set):
-		return wrong("data.set", "there is no data set %q: want one of %s", d.Set, strings.Join(datasets.BuiltinNames(), ", "))
+	case d.Set != "" && !slices.Contains(sets(), d.Set):
+		return wrong("data.set", "there is no data set %q: want one of %s", d.Set, strings.Join(sets(), ", "))
 	case d.Set != "" && f.Schema != "":
 		return wrong("schema", "data.set brings its own schema; leave this out, or name a file of your own under data.file")
 	case d.File != "" && f.Schema == "":
@@ -199,3 +200,6 @@ func (f *File) validateSimulation() *mistake {
 }
 
 const maxWorkers = 1024
+
+// sets are the names that data.set understands.
+func sets() []string { return append(datasets.BuiltinNames(), download.Names()...) }

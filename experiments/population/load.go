@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"credence/datasets"
+	"credence/datasets/download"
 	"credence/experiments/config"
 	"credence/fl"
 )
@@ -26,6 +27,11 @@ type Data struct {
 // LoadSchema reads the schema of an experiment or a job: the file that it
 // names, relative to its own folder, or that of its built-in data set.
 func LoadSchema(e *config.Experiment) (*datasets.Schema, string, error) {
+	if set, ok := download.Named(e.Data.Set); ok {
+		schema := set.Schema()
+		text, err := schema.YAML()
+		return schema, string(text), err
+	}
 	if e.Data.Set != "" {
 		set, err := datasets.Builtin(e.Data.Set)
 		if err != nil {
@@ -100,6 +106,12 @@ func load(e *config.Experiment) (*Data, error) {
 		return nil, err
 	}
 	d := &Data{Schema: schema, SchemaText: text, file: e.Data.Set}
+	if set, ok := download.Named(e.Data.Set); ok {
+		if err := d.fetched(set); err != nil {
+			return nil, e.At("data.set", err)
+		}
+		return d, nil
+	}
 	if e.Data.Set != "" {
 		set, err := datasets.Builtin(e.Data.Set)
 		if err != nil {
@@ -127,6 +139,30 @@ func load(e *config.Experiment) (*Data, error) {
 	}
 	d.take(set)
 	return d, nil
+}
+
+// userColumn is the column of a set whose rows have users, such as FEMNIST's
+// writers.
+const userColumn = "user"
+
+// fetched reads a set from the cache; its users are a column to divide by.
+func (d *Data) fetched(set download.Set) error {
+	rows, err := set.Load(download.Cache())
+	if err != nil {
+		return err
+	}
+	d.Train, d.Test = rows.Train, rows.Test
+	if rows.TrainUsers == nil {
+		return nil
+	}
+	d.table = &datasets.Table{Header: []string{userColumn}}
+	for part, users := range [][]string{rows.TrainUsers, rows.TestUsers} {
+		for _, u := range users {
+			d.rows[part] = append(d.rows[part], len(d.table.Rows))
+			d.table.Rows = append(d.table.Rows, []string{u})
+		}
+	}
+	return nil
 }
 
 func (d *Data) take(set *datasets.Dataset) {

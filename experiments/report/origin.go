@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"credence/datasets"
+	"credence/datasets/download"
 	"credence/experiments/results"
 	"credence/experiments/runs"
 )
@@ -72,8 +73,8 @@ func equalCounts(a, b [][]int64) bool {
 	return slices.EqualFunc(a, b, func(p, q []int64) bool { return slices.Equal(p, q) })
 }
 
-// ClassNames names the classes of a run's counts: those of a built-in data set;
-// others are numbered.
+// ClassNames names the classes of a run's counts: those of a data set that has a
+// name; others are numbered.
 func ClassNames(r *results.Run, counts [][]int64) []string {
 	width := 1
 	for _, row := range counts {
@@ -81,7 +82,9 @@ func ClassNames(r *results.Run, counts [][]int64) []string {
 	}
 	var names []string
 	if r.Experiment != nil && r.Experiment.Data.Set != "" {
-		if set, err := datasets.Builtin(r.Experiment.Data.Set); err == nil {
+		if set, ok := download.Named(r.Experiment.Data.Set); ok {
+			names = set.Schema().Classes()
+		} else if set, err := datasets.Builtin(r.Experiment.Data.Set); err == nil {
 			names = slices.Clone(set.Schema.Classes())
 		}
 	}

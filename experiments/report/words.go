@@ -12,8 +12,8 @@ import (
 
 // compact writes a number in few characters.
 func compact(v float64) string {
-	if v != 0 && math.Abs(v) < 1e-12 {
-		v = 0
+	if math.Abs(v) < 1e-12 {
+		v = 0 // minus zero, too
 	}
 	switch a := math.Abs(v); {
 	case a >= 1e9:

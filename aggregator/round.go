@@ -151,14 +151,20 @@ func (a *Aggregator) runRounds(ctx context.Context) error {
 func refused(err error) bool { return fl.CodeOf(err) != "" }
 
 func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
-	j, err := a.job(ctx, "", r.Job)
+	jobs, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
-	if j.Phase != store.JobRunning {
-		// It was opened in the moment in which the job ended: nothing can be
-		// published or paid any more.
-		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+	if !slices.ContainsFunc(jobs, func(j jobState) bool { return j.spec.Job == r.Job }) {
+		j, err := a.job(ctx, "", r.Job)
+		if err != nil {
+			return err
+		}
+		if j.Phase != store.JobRunning {
+			// It was opened in the moment in which the job ended: nothing can be
+			// published or paid any more.
+			return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+		}
 	}
 	if err := a.reportRevoked(ctx, r); err != nil {
 		return err
@@ -437,7 +443,6 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 		contributors[i] = s.Contributors
 	}
 	next, err := a.nextModel(ctx, j, plan, contributors, got.sums)
-	got.sums = nil // as large as the model, each
 	var outside *fl.RangeError
 	var impossible *fl.StrategyError
 	if errors.As(err, &outside) || errors.As(err, &impossible) {
@@ -503,8 +508,8 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	return err
 }
 
-// madeModel is the next model, and where it and what the strategy keeps are
-// stored.
+// madeModel is what is left of the next model once it and what the strategy
+// keeps are stored.
 type madeModel struct {
 	fl.NextModel
 	model, kept fl.Digest
@@ -534,11 +539,13 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, co
 		return made, err
 	}
 	if made.State != nil {
-		if made.kept, err = a.blobs.Put(ctx, fl.EncodeParameters(made.State)); err != nil {
+		raw = fl.AppendParameters(raw[:0], made.State)
+		if made.kept, err = a.blobs.Put(ctx, raw); err != nil {
 			return made, err
 		}
 	}
 	made.model, err = a.blobs.Put(ctx, fl.AppendParameters(raw[:0], made.Params))
+	made.Params, made.State = nil, nil // stored, and as large as the model
 	return made, err
 }
 

@@ -55,3 +55,40 @@ func TestStrategiesThatTheFederationCannotCarry(t *testing.T) {
 		t.Errorf("%+v waits for %q: %v", plan, waits, err)
 	}
 }
+
+// What a strategy keeps goes from manifest to plan, can be read through both by
+// every party, and is not pruned though an update may name it as its own.
+func TestStateOfAStrategy(t *testing.T) {
+	b := newBench(t, "alpha", "beta", "gamma")
+	b.generate(nil)
+	spec := b.jobSpec("j")
+	spec.Strategy.Name = fl.FedAvgM
+	b.startJob(spec)
+	if r := b.round("j", 1); !r.plan.BaseState.IsZero() {
+		t.Errorf("the first plan starts from state %s", r.plan.BaseState)
+	}
+	b.playRound(1, func(p *party, r roundNow) fl.UpdateHeader { return p.update(r) })
+	b.keepAlive()
+	b.must(b.a.Pass(b.ctx))
+	versions, err := b.a.store.Models(b.ctx, "j")
+	b.must(err)
+	doc, err := b.a.store.Document(b.ctx, versions[0].Manifest)
+	b.must(err)
+	var m fl.Manifest
+	b.must(doc.Read(&m))
+	r := b.round("j", 2)
+	kept, err := fl.DecodeParameters(b.blob(m.State), testParameters)
+	if err != nil || kept[0] == 0 || r.plan.BaseState != m.State {
+		t.Errorf("kept %v as %s, the next plan starts from %s: %v", kept, m.State.Short(), r.plan.BaseState.Short(), err)
+	}
+	for _, via := range []fl.Digest{versions[0].Manifest, r.planID} {
+		b.must(b.a.mayRead(b.ctx, "alpha", m.State, via))
+		if b.a.mayRead(b.ctx, "alpha", fl.Digest{}, via) == nil {
+			t.Error("the digest of no blob may be read")
+		}
+	}
+	named, err := b.a.namedElsewhere(b.ctx, nil)
+	if err != nil || !named[m.State] {
+		t.Errorf("the state is not among what pruning keeps: %v", err)
+	}
+}

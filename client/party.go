@@ -121,6 +121,7 @@ type Published struct {
 	Spec    fl.JobSpec
 	Model   *models.Model
 	Params  []float32
+	Own     fl.NodeID // whose own parameters are in it; "" for the published model (see PullOwn)
 }
 
 // Pull downloads a version of a job's model, 0 for the newest. It verifies the
@@ -169,6 +170,9 @@ func (p Published) Metadata() map[string]string {
 	}
 	if m.Delta > 0 {
 		out["delta"] = strconv.FormatFloat(m.Delta, 'g', -1, 64)
+	}
+	if p.Own != "" {
+		out["own_parameters_of"] = string(p.Own)
 	}
 	return out
 }

@@ -200,3 +200,26 @@ func TestFailedTrainingShowsNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A plan whose privacy or clip is not the job's is declined before anything is
+// read or trained.
+func TestPlansOfAnotherPrivacyAreDeclined(t *testing.T) {
+	for name, change := range map[string]func(*fl.Plan){
+		"less noise":      func(p *fl.Plan) { p.Privacy.NoiseMultiplier /= 2 },
+		"a larger budget": func(p *fl.Plan) { p.Privacy.Epsilon++ },
+		"more honest":     func(p *fl.Plan) { p.Privacy.MinHonest++ },
+		"no privacy":      func(p *fl.Plan) { p.Privacy, p.Charged = fl.Privacy{}, nil },
+		"another clip":    func(p *fl.Plan) { p.Clip.Norm *= 2 },
+	} {
+		s := newSealed(t)
+		plan := s.private(nil)
+		w := &work{specID: plan.JobSpec}
+		w.spec = fl.JobSpec{Clip: plan.Clip, Privacy: plan.Privacy, ProofLevel: plan.ProofLevel, MinCohort: plan.MinCohort, InitialModel: plan.BaseModel,
+			Strategy: fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: fl.WeightUniform}}
+		change(&plan)
+		var decline *declineError
+		if _, err := s.node.localRound(t.Context(), w, s.planDoc.Digest(), plan); !errors.As(err, &decline) || !strings.Contains(err.Error(), "does not follow from the job") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

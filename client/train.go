@@ -153,10 +153,15 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return err
 		}
 	}
-	if _, err := n.remote.uploadAll(ctx, ciphertexts); err != nil {
+	err = n.apart(func() error {
+		// An update that was ready may have been sent in part before a restart.
+		if _, err := n.remote.uploadAll(ctx, ciphertexts, !ready); err != nil {
+			return err
+		}
+		_, err := n.remote.SubmitEnvelope(ctx, header)
 		return err
-	}
-	if _, err := n.remote.SubmitEnvelope(ctx, header); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	n.log.Info("update accepted", "job", plan.Job, "round", plan.Round)
@@ -172,12 +177,20 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	if err != nil {
 		return fail(err)
 	}
-	local, err := n.localRound(ctx, w, planID, plan)
+	var local LocalRound
+	err = n.apart(func() (err error) {
+		local, err = n.localRound(ctx, w, planID, plan)
+		return err
+	})
 	if err != nil {
 		return fail(err)
 	}
 	started := n.now()
-	update, err := w.Update(ctx, local)
+	var update Update
+	err = n.apart(func() (err error) {
+		update, err = w.Update(ctx, local)
+		return err
+	})
 	var diverged *models.DivergedError
 	var unfit *LocalError
 	switch {
@@ -228,8 +241,7 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	switch {
 	case !in:
 		return r, errors.New("the plan does not name this node")
-	case plan.JobSpec != w.specID || !sameClip(w.spec, plan) || plan.Privacy != w.spec.Privacy || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort || plan.Groups != s.Robust.Groups,
-		plan.BaseState.IsZero() != (s.StateSize(w.spec.Parameters) == 0 || plan.BaseModel == w.spec.InitialModel):
+	case !w.follows(plan):
 		return r, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
 	}
 	if err := n.checkCharge(plan); err != nil {
@@ -257,6 +269,25 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	return r, err
 }
 
+// follows reports whether a plan's terms are those of the job: nothing that the
+// node consented to is changed, the groups are the job's, and there is a
+// strategy's state where one was kept. (A round may give the initial model
+// again, so that model alone does not say whether it is the first.)
+func (w *work) follows(plan fl.Plan) bool {
+	s := w.spec.Strategy
+	switch {
+	case plan.JobSpec != w.specID || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
+		return false
+	case !sameClip(w.spec, plan) || plan.Privacy != w.spec.Privacy:
+		return false
+	case plan.Groups != s.Robust.Groups:
+		return false
+	case s.StateSize(w.spec.Parameters) == 0:
+		return plan.BaseState.IsZero()
+	}
+	return !plan.BaseState.IsZero() || plan.BaseModel == w.spec.InitialModel
+}
+
 // encrypt makes the ciphertexts of an update and, where the plan asks for it,
 // their attestation. It fills in the header and returns the blobs to upload.
 func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []fl.ShardValues, header *fl.UpdateHeader) ([][]byte, error) {
@@ -267,25 +298,33 @@ func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []
 			s.Randomness.Erase()
 		}
 	}()
-	for _, shard := range values {
-		ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
-		if err != nil {
-			return nil, fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+	err := n.apart(func() error {
+		for _, shard := range values {
+			ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
+			if err != nil {
+				return fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+			}
+			shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
+			b := ciphertext.Bytes()
+			blobs = append(blobs, b)
+			header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
 		}
-		shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
-		b := ciphertext.Bytes()
-		blobs = append(blobs, b)
-		header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
-	}
-	if !plan.ProofLevel.Attested() {
-		return blobs, nil
+		return nil
+	})
+	if err != nil || !plan.ProofLevel.Attested() {
+		return blobs, err
 	}
 	p, err := n.proofs(ctx, plan, k)
 	if err != nil {
 		return nil, err
 	}
 	started := n.now()
-	attestation, err := n.attest(ctx, plan, header.Plan, p, shards)
+	var attestation []byte
+	prover := *p // the other lane may come to another epoch's key meanwhile
+	err = n.apart(func() (err error) {
+		attestation, err = n.attest(ctx, plan, header.Plan, &prover, shards)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

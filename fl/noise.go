@@ -173,7 +173,7 @@ func (p Plan) Quantiser() (Quantiser, error) {
 // the noise's add, and the count is one more value.
 func (n Noise) squareBound(plan Plan, a Assignment) (uint64, error) {
 	values := len(a.Shards) * (plan.Slots - MetricSlots)
-	radius := float64(plan.Clip.Norm/n.Step)*float64(float64(a.Weight)/float64(plan.WeightUnit)) + math.Sqrt(float64(values))
+	radius := float64(float64(plan.Clip.Norm/n.Step)*float64(float64(a.Weight)/float64(plan.WeightUnit))) + math.Sqrt(float64(values))
 	radius = float64(min(radius, n.Sensitivity)*(1+1e-9)) + math.Sqrt(float64(n.SquareBound(values)))
 	radius *= 1 + 1e-9
 	square := math.Ceil(float64(radius * radius))

@@ -257,6 +257,17 @@ func (s StrategySpec) ClientState() bool {
 	return s.Name == Scaffold || s.Name == FedPer || s.Name == Ditto
 }
 
+// PlainUpdate reports whether a client's update is what plain local training
+// from the global model gives, so that a proof of such training speaks of it.
+// Robust groups and what the server does with the mean do not matter for that.
+func (s StrategySpec) PlainUpdate() bool {
+	switch s.Name {
+	case FedAvg, FedSGD, FedAvgM, FedAdagrad, FedYogi, FedAdam, Cyclic, Ditto:
+		return true
+	}
+	return false
+}
+
 // UploadSize returns the length of the vector that a client uploads for a model
 // of params parameters: those it shares, and what the strategy adds.
 func (s StrategySpec) UploadSize(params int) (int, error) {

@@ -303,6 +303,18 @@ func TestStrategySpecValidate(t *testing.T) {
 	}
 }
 
+// What sets the strategies apart for the rest of the system.
+func TestTraits(t *testing.T) {
+	for _, name := range StrategyNames() {
+		s := oneOf(name)
+		whole, state, plain := name == Scaffold || name == FedNova, name == Scaffold || name == FedPer || name == Ditto,
+			!slices.Contains([]string{FedProx, Scaffold, FedNova, FedBuff, FedPer}, name)
+		if s.WholeVector() != whole || s.ClientState() != state || s.PlainUpdate() != plain {
+			t.Errorf("%s: whole vector %t, client state %t, plain update %t", name, s.WholeVector(), s.ClientState(), s.PlainUpdate())
+		}
+	}
+}
+
 func TestUploadSize(t *testing.T) {
 	for name, want := range map[string]int{FedAvg: 10, FedAdam: 10, Scaffold: 20, FedNova: 11, FedPer: 9} {
 		if got, err := oneOf(name).UploadSize(10); err != nil || got != want {

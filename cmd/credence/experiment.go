@@ -132,7 +132,7 @@ type experimentProgress struct {
 }
 
 // seldom is the time between two lines where nothing can be redrawn.
-const seldom = 2 * time.Second
+const seldom = 5 * time.Second
 
 func (p *experimentProgress) round(x driver.Progress) {
 	a := p.app

@@ -75,6 +75,7 @@ type modelReport struct {
 
 func (a *app) printModels(versions []client.ModelVersion) error {
 	t := table{head: []string{"Job", ">Version", ">Round", "Published", ">Base loss", ">Accuracy", "Manifest"}}
+	var newest []fl.Manifest // of each job
 	for _, v := range versions {
 		m := v.Manifest
 		if a.json {
@@ -88,6 +89,10 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		if s, ok := m.Figures.Accuracy(); ok {
 			score = fmt.Sprintf("%.1f %%", 100*s)
 		}
+		if n := len(newest); n > 0 && newest[n-1].Job == m.Job {
+			newest = newest[:n-1]
+		}
+		newest = append(newest, m)
 		t.add(clip(string(m.Job), 14), fmt.Sprint(m.Version), fmt.Sprint(m.Round), stamp(m.OpenedAt), loss, score, v.ManifestID.Short()[:8])
 	}
 	switch {
@@ -96,6 +101,9 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		a.printf("No model has been published.\n")
 	default:
 		a.table("", t)
+		for _, m := range newest {
+			a.printf("Privacy of %s, version %d: epsilon %s%s.\n", m.Job, m.Version, m.Epsilon, atDelta(m))
+		}
 	}
 	return nil
 }
@@ -103,29 +111,35 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 func newModelPull(a *app) *cobra.Command {
 	var dir, out string
 	var version uint64
+	var own bool
 	cmd := &cobra.Command{
 		Use: "pull JOB -o FILE.safetensors", Short: "Download a published model", Args: cobra.ExactArgs(1),
 		Long: `Downloads a published model as safetensors, and its signed manifest beside it.
-The manifest's signature and the parameters' digest are checked first.`,
+The manifest's signature and the parameters' digest are checked first.
+
+With --own, in a node's folder, it is the model with what the node keeps to
+itself: its own last layers (strategy fedper) or its own model (ditto).`,
 		Example: "  credence model pull screening -o model.safetensors --dir lab",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
 				return usagef("-o is missing: want a file to write, for example -o %s.safetensors", args[0])
 			}
 			return a.withParty(cmd.Context(), dir, func(p *party) error {
-				return a.saveModel(cmd, p, fl.JobID(args[0]), version, out, formatSafetensors)
+				return a.saveModel(cmd, p, fl.JobID(args[0]), version, own, out, formatSafetensors)
 			})
 		},
 	}
 	dirFlag(cmd, &dir, "folder of the party")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write")
 	cmd.Flags().Uint64Var(&version, "version", 0, "version (default: the newest)")
+	cmd.Flags().BoolVar(&own, "own", false, "with what this node keeps to itself")
 	return cmd
 }
 
 func newModelExport(a *app) *cobra.Command {
 	var dir, out, format string
 	var version uint64
+	var own bool
 	cmd := &cobra.Command{
 		Use: "export JOB --format onnx -o FILE", Short: "Download a published model in another format", Args: cobra.ExactArgs(1),
 		Long:    "Like pull, as ONNX or safetensors. The file's metadata say where it comes from.",
@@ -138,7 +152,7 @@ func newModelExport(a *app) *cobra.Command {
 				return usagef("--format %q: want %s or %s", format, formatONNX, formatSafetensors)
 			}
 			return a.withParty(cmd.Context(), dir, func(p *party) error {
-				return a.saveModel(cmd, p, fl.JobID(args[0]), version, out, format)
+				return a.saveModel(cmd, p, fl.JobID(args[0]), version, own, out, format)
 			})
 		},
 	}
@@ -146,12 +160,17 @@ func newModelExport(a *app) *cobra.Command {
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write")
 	cmd.Flags().StringVar(&format, "format", formatONNX, "onnx or safetensors")
 	cmd.Flags().Uint64Var(&version, "version", 0, "version (default: the newest)")
+	cmd.Flags().BoolVar(&own, "own", false, "with what this node keeps to itself")
 	return cmd
 }
 
 // saveModel downloads, verifies and writes a model with its manifest.
-func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint64, out, format string) error {
-	published, err := p.remote.Pull(cmd.Context(), job, version)
+func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint64, own bool, out, format string) error {
+	pull := p.remote.Pull
+	if own {
+		pull = p.remote.PullOwn
+	}
+	published, err := pull(cmd.Context(), job, version)
 	if err != nil {
 		return err
 	}
@@ -164,8 +183,11 @@ func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint
 	}
 	m := published.Version.Manifest
 	a.result(map[string]any{"file": out, "format": format, "manifest_file": manifest, "job": m.Job, "version": m.Version, "parameters": len(published.Params),
-		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon, "delta": m.Delta}, func() {
+		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon, "delta": m.Delta, "own_parameters_of": published.Own}, func() {
 		a.printf("%s: version %d of %s, %s\n", out, m.Version, m.Job, plural(len(published.Params), "parameter"))
+		if published.Own != "" {
+			a.printf("It holds parameters of %s's own, which were never published: keep it.\n", published.Own)
+		}
 		a.printf("%s: signature and digest are good\n", manifest)
 		a.printf("Proof level %s; epsilon %s%s.\n", m.ProofLevel, m.Epsilon, atDelta(m))
 	})

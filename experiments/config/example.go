@@ -20,15 +20,19 @@ model:
   kind: logistic
 
 # What each node does in a round: optimizer sgd, momentum or adam; either epochs
-# or steps; batch_size 0 means all rows.
+# or steps; batch_size 0 means all rows. The learning rate may follow the rounds
+# (schedule: {kind: cosine, warmup: 2}), and epochs may end early
+# (early_stop: {patience: 2}).
 training:
   optimizer: sgd
   learning_rate: 0.1
   epochs: 2
   batch_size: 16
 
-# How the mean of the updates becomes the next model: fedavg or fedsgd, weighted
-# by samples or uniform. (Default: as here.)
+# How the mean of the updates becomes the next model, weighted by samples or
+# uniform: fedavg, fedsgd, fedprox, fedavgm, fedadagrad, fedyogi, fedadam,
+# scaffold, fednova, cyclic, fedper or ditto; their settings and robust groups
+# are in docs/strategies.md. (Default: as here.)
 strategy:
   name: fedavg
   server_learning_rate: 1
@@ -91,6 +95,7 @@ data:
 #   labels     each client has rows of few classes: labels_each
 #   column     one client for each value of a column: column (files only)
 # held_out: server keeps the test rows (default); clients deals them to these.
+# weak: {fraction: 0.2, max_shards: 1}: clients that train a part of a model.
 # seed: of the division; default: that of the repeat.
 partition:
   method: dirichlet

@@ -72,6 +72,14 @@ type Partition struct {
 	// evaluate on their training rows) or "clients" (dealt evenly among them).
 	HeldOut string  `yaml:"held_out,omitempty"`
 	Seed    *uint64 `yaml:"seed,omitempty"` // default: that of the repeat
+	Weak    Weak    `yaml:"weak,omitempty"`
+}
+
+// Weak says which clients carry, and train, only a part of a large model in a
+// round, as nodes of that capability do. They are drawn by the seed.
+type Weak struct {
+	Fraction  float64 `yaml:"fraction"`   // of the clients, in (0, 1)
+	MaxShards int     `yaml:"max_shards"` // ciphertexts that one carries, at least 1
 }
 
 // The places of held-out rows.

@@ -118,7 +118,7 @@ func (f *File) validatePartition() *mistake {
 	skewed := p.Method == ByDirichlet || p.Method == ByQuantity
 	switch {
 	case p.Method == "":
-		if p.Clients != 0 || p.Alpha != 0 || p.MinRows != 0 || p.LabelsEach != 0 || p.Column != "" {
+		if p.Clients != 0 || p.Alpha != 0 || p.MinRows != 0 || p.LabelsEach != 0 || p.Column != "" || p.Weak != (Weak{}) {
 			return wrong("partition", "method is missing: want %s", partitionMethods)
 		}
 		return nil
@@ -146,6 +146,10 @@ func (f *File) validatePartition() *mistake {
 		return wrong("partition.labels_each", "%d: want the number of classes that a client has, at least 1", p.LabelsEach)
 	case p.Method != ByLabels && p.LabelsEach != 0:
 		return wrong("partition.labels_each", "belongs to labels, not to %s", p.Method)
+	case p.Weak != (Weak{}) && !(p.Weak.Fraction > 0 && p.Weak.Fraction < 1):
+		return wrong("partition.weak", "fraction %v: want a number above 0 and below 1", p.Weak.Fraction)
+	case p.Weak != (Weak{}) && p.Weak.MaxShards < 1:
+		return wrong("partition.weak", "max_shards %d: want the number of ciphertexts that a weak client carries, at least 1", p.Weak.MaxShards)
 	case p.HeldOut != AtServer && p.HeldOut != AtClients:
 		return wrong("partition.held_out", "%q: want %s or %s", p.HeldOut, AtServer, AtClients)
 	}

@@ -36,7 +36,7 @@ func newMeter(name fl.JobID, u unit, sim *simulate.Simulation, test fl.Examples)
 // row makes the row of the round that the simulation has just made.
 func (m *meter) row(r simulate.Result) (runs.Round, error) {
 	row := runs.Round{
-		Run: string(m.name), Cell: m.unit.Cell, Setting: m.unit.Setting, Repeat: m.unit.Repeat, Seed: m.unit.Seed, Round: int(r.Round),
+		Run: string(m.name), Cell: m.unit.Cell, Setting: m.unit.Setting, Repeat: m.unit.Repeat, Seed: m.unit.Seed, Round: int(r.Version), Aborted: r.Aborted,
 		Cohort: len(r.Clients), Clients: r.Count(simulate.Accepted), Declined: r.Count(simulate.Declined), Refused: r.Count(simulate.Refused),
 		BytesDown: r.BytesDown, Seconds: r.Wall.Seconds(),
 		SecondsTrain: r.Times.Train.Seconds(), SecondsEncrypt: r.Times.Encrypt.Seconds(), SecondsProve: r.Times.Prove.Seconds(),
@@ -50,7 +50,7 @@ func (m *meter) row(r simulate.Result) (runs.Round, error) {
 	row.ClientAccuracy = some(r.Figures.Accuracy())
 	m.spread(&row, r.Clients)
 	started := time.Now()
-	if every := m.unit.file.Simulation.EvaluateEvery; m.test.Rows > 0 && (int(r.Round)%every == 0 || int(r.Round) == m.unit.file.Rounds) {
+	if every := m.unit.file.Simulation.EvaluateEvery; m.test.Rows > 0 && (int(r.Version)%every == 0 || int(r.Version) == m.unit.file.Rounds) {
 		e, err := m.sim.Evaluate(m.test)
 		if err != nil {
 			return row, err

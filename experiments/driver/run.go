@@ -287,7 +287,7 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 	}
 	m := newMeter(r.opts.Experiment.Job, u, sim, r.data.Test)
 	var last runs.Round
-	for int(sim.Round()) < u.file.Rounds {
+	for int(sim.Version()) < u.file.Rounds {
 		result, err := sim.Step(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -315,7 +315,7 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 // due reports whether it is time for a checkpoint. The one after a unit's last
 // round is made once the unit is closed.
 func (r *run) due(u unit, sim *simulate.Simulation) bool {
-	done, every := int(sim.Round()), u.file.Simulation.CheckpointEvery
+	done, every := int(sim.Version()), u.file.Simulation.CheckpointEvery
 	if done == u.file.Rounds {
 		return false
 	}
@@ -337,7 +337,7 @@ func (r *run) close(n int, sim *simulate.Simulation, m *meter) error {
 	u := r.units[n]
 	err = r.writer.SaveModel(u.Unit, func(w io.Writer) error {
 		return sim.Model().WriteSafetensors(w, sim.Params(), map[string]string{
-			"run": string(u.file.Job), "setting": u.Setting, "seed": fmt.Sprint(u.Seed), "round": fmt.Sprint(sim.Round()),
+			"run": string(u.file.Job), "setting": u.Setting, "seed": fmt.Sprint(u.Seed), "round": fmt.Sprint(sim.Version()),
 		})
 	})
 	if err != nil {

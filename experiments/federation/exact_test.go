@@ -110,9 +110,21 @@ func (a auditor) exact(ctx context.Context, m store.ModelVersion) error {
 			}
 		}
 	}
-	next, err := fl.Advance(spec.Strategy, plan, contributors, sums, global, nil)
+	var state []float32
+	if !plan.BaseState.IsZero() {
+		if raw, err = a.blob(ctx, plan.BaseState, manifest.Plan); err != nil {
+			return err
+		}
+		if state, err = fl.DecodeParameters(raw, spec.Strategy.StateSize(spec.Parameters)); err != nil {
+			return err
+		}
+	}
+	next, err := fl.Advance(spec.Strategy, plan, contributors, sums, global, state)
 	if err != nil {
 		return err
+	}
+	if next.State != nil && manifest.State != fl.DigestBytes(fl.EncodeParameters(next.State)) {
+		return fmt.Errorf("round %d of job %s keeps another state of the strategy than the plaintexts give", m.Round, m.Job)
 	}
 	if want := fl.DigestBytes(fl.EncodeParameters(next.Params)); m.Model != want || manifest.Model != want || manifest.Figures != next.Figures {
 		return fmt.Errorf("round %d of job %s published model %s, figures %+v; the plaintexts give %s, %+v",

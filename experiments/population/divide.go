@@ -1,8 +1,11 @@
 package population
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +44,16 @@ func (d *Data) Divide(e *config.Experiment, p config.Partition, seed uint64) ([]
 			out[i].Test = d.Test.Subset(test[i])
 		}
 	}
+	weaken(out, p.Weak, seed)
 	return out, nil
+}
+
+// weaken gives some clients a small capability.
+func weaken(clients []simulate.Client, weak config.Weak, seed uint64) {
+	rng := rand.New(rand.NewChaCha8(fl.DigestOf("population/weak/v1", binary.LittleEndian.AppendUint64(nil, seed))))
+	for _, i := range rng.Perm(len(clients))[:int(math.Round(weak.Fraction*float64(len(clients))))] {
+		clients[i].MaxShards = weak.MaxShards
+	}
 }
 
 // PartitionSeed is the seed that divides the rows in a repeat.

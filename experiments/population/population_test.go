@@ -73,6 +73,21 @@ func TestDivide(t *testing.T) {
 	}
 }
 
+func TestWeakClients(t *testing.T) {
+	clients := divide(t, "data: {set: digits}\npartition: {method: iid, clients: 10, weak: {fraction: 0.3, max_shards: 2}}\n", 1)
+	weak := 0
+	for _, c := range clients {
+		if c.MaxShards == 2 {
+			weak++
+		} else if c.MaxShards != 0 {
+			t.Errorf("client %s carries %d shards", c.Node, c.MaxShards)
+		}
+	}
+	if weak != 3 {
+		t.Errorf("%d weak clients, want 3", weak)
+	}
+}
+
 func count[T comparable](v []T, x T) (n int) {
 	for _, y := range v {
 		if y == x {

@@ -29,7 +29,8 @@
 //	run               name of the run (the job's name)
 //	cell, setting     number of the sweep's cell from 0; its values in words, "" without a sweep
 //	repeat, seed      number of the repeat from 0; its seed
-//	round             from 1
+//	round             from 1; counts versions
+//	aborted           rounds before this one that were left with too few updates and made none
 //	cohort            clients that the plan named
 //	clients           updates in the sum
 //	declined          clients that declined: their training diverged

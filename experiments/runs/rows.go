@@ -10,6 +10,7 @@ type Round struct {
 	Seed    uint64 `json:"seed" parquet:"seed"`
 	Round   int    `json:"round" parquet:"round"`
 
+	Aborted   int `json:"aborted" parquet:"aborted"`
 	Cohort    int `json:"cohort" parquet:"cohort"`
 	Clients   int `json:"clients" parquet:"clients"`
 	Declined  int `json:"declined" parquet:"declined"`

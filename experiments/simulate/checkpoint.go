@@ -16,6 +16,7 @@ import (
 type saved struct {
 	Job      fl.JobID      `json:"job"`
 	Round    uint64        `json:"round"`
+	Version  uint64        `json:"version"`
 	Params   []byte        `json:"params"`
 	Previous []byte        `json:"previous,omitempty"`
 	Server   []byte        `json:"server,omitempty"`
@@ -36,7 +37,7 @@ type savedClient struct {
 // Save encodes what the simulation needs to go on from here.
 func (s *Simulation) Save() ([]byte, error) {
 	v := saved{
-		Job: s.job.ID, Round: s.state.round, Params: encode(s.state.params), Previous: encode(s.state.previous), Server: encode(s.state.server),
+		Job: s.job.ID, Round: s.state.round, Version: s.state.version, Params: encode(s.state.params), Previous: encode(s.state.previous), Server: encode(s.state.server),
 		Clip: s.state.clip, Escrow: s.state.escrow,
 	}
 	for i, m := range s.state.clients {
@@ -78,8 +79,8 @@ func (s *Simulation) decode(text []byte) (state, *buffered, error) {
 	switch {
 	case v.Job != s.job.ID || len(v.Clients) != len(s.clients):
 		return state{}, nil, fmt.Errorf("it is of job %s with %d clients, this is %s with %d", v.Job, len(v.Clients), s.job.ID, len(s.clients))
-	case v.Round > uint64(s.job.Rounds):
-		return state{}, nil, fmt.Errorf("it is after round %d of %d", v.Round, s.job.Rounds)
+	case v.Version > uint64(s.job.Rounds) || v.Round < v.Version || v.Round > (v.Version+1)*(maxAborted+1):
+		return state{}, nil, fmt.Errorf("it is after round %d, version %d of %d", v.Round, v.Version, s.job.Rounds)
 	case v.Escrow < 0 || v.Escrow > s.job.Budget:
 		return state{}, nil, fmt.Errorf("an escrow of %d credits of %d", v.Escrow, s.job.Budget)
 	}
@@ -87,7 +88,7 @@ func (s *Simulation) decode(text []byte) (state, *buffered, error) {
 	if err := v.Clip.Validate(); err != nil {
 		return state{}, nil, err
 	}
-	out := state{round: v.Round, clip: v.Clip, escrow: v.Escrow, clients: make([]memory, len(v.Clients))}
+	out := state{round: v.Round, version: v.Version, clip: v.Clip, escrow: v.Escrow, clients: make([]memory, len(v.Clients))}
 	var err error
 	read := func(what string, raw []byte, sizes ...int) []float32 {
 		if err != nil || raw == nil {

@@ -16,13 +16,17 @@ const (
 	Accepted Outcome = iota // its update is in the sum
 	Declined                // it sent none: its training diverged
 	Refused                 // a check refused what it sent
+
+	left Outcome = -1 // its round was aborted
 )
 
 // Result is one round.
 type Result struct {
-	Round  uint64
-	Params []float32 // the new global model; not to be changed
-	State  []float32 // what the strategy keeps with it; nil when it keeps nothing
+	Round   uint64    // of the plan: aborted ones count
+	Version uint64    // from 1
+	Aborted int       // rounds that were tried in vain before this one
+	Params  []float32 // the new global model; not to be changed
+	State   []float32 // what the strategy keeps with it; nil when it keeps nothing
 	// Figures of the model that the round started from, summed over the cohort.
 	Figures fl.Figures
 	Clip    fl.Clip // of the round
@@ -39,7 +43,7 @@ type Result struct {
 type ClientResult struct {
 	Node    fl.NodeID
 	Outcome Outcome
-	Reason  string         // of a refusal or a decline
+	Reason  string         // of a refusal, a decline, or an update of noise alone
 	Attack  adversary.Kind // that controls it in this round; "" for an honest one
 	// Figures of the model that it started from on its own rows; nil when it did
 	// not get that far, or did not look.

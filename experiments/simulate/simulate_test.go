@@ -341,8 +341,8 @@ func TestDivergence(t *testing.T) {
 	s := start(t, simulate.Options{Suite: suite(t, tiny), Job: j, StopOnDivergence: true}, c)
 	_, err := s.Step(t.Context())
 	var at *simulate.ClientError
-	if !errors.As(err, &at) || at.Client != "c-01" || !strings.HasPrefix(err.Error(), "simulation: round 1: client c-01: ") || s.Round() != 0 {
-		t.Errorf("got %v after round %d", err, s.Round())
+	if !errors.As(err, &at) || at.Client != "c-01" || !strings.HasPrefix(err.Error(), "simulation: round 1: client c-01: ") || s.Version() != 0 {
+		t.Errorf("got %v after round %d", err, s.Version())
 	}
 	for i := range c[1].Train.X {
 		c[1].Train.X[i] = 0
@@ -352,6 +352,11 @@ func TestDivergence(t *testing.T) {
 	var diverged *models.DivergedError
 	if !errors.As(err, &diverged) {
 		t.Errorf("got %v", err)
+	}
+	private := privateJob()
+	private.Training.LearningRate, private.CohortSize = 1e38, 0
+	if r := step(t, start(t, simulate.Options{Suite: suite(t, tiny), Job: private}, c)); r.Count(simulate.Accepted) != 4 || r.Clients[0].Reason != "noise alone: its training diverged" {
+		t.Errorf("a private round: %+v", r.Clients)
 	}
 	_, err = start(t, simulate.Options{Suite: suite(t, tiny), Job: j}, c).Step(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "updates in a sum: want at least 2; of a cohort of 4, ") {
@@ -398,6 +403,39 @@ func TestPrivacy(t *testing.T) {
 	}
 }
 
+// A round whose groups are left with too few updates makes no version; another
+// one is drawn.
+func TestAbortedRounds(t *testing.T) {
+	c := clients(t, 9)
+	j := job(fl.StrategySpec{Name: fl.FedAvg, Robust: fl.RobustSpec{Rule: fl.Median, Groups: 3}})
+	j.ProofLevel, j.CohortSize = fl.ProofBounded, 7
+	attackers := roster(t, c, adversary.Spec{Kind: adversary.Scaling, Fraction: 0.12, Scale: 1000})
+	o := simulate.Options{Suite: suite(t, tiny), Job: j, Roster: attackers}
+	s := start(t, o, c)
+	aborted, last := 0, uint64(0)
+	for version := uint64(1); version <= 4; version++ {
+		r := step(t, s)
+		if r.Version != version || r.Round != last+uint64(r.Aborted)+1 {
+			t.Errorf("version %d is of round %d, %d aborted, after %d", r.Version, r.Round, r.Aborted, last)
+		}
+		aborted, last = aborted+r.Aborted, r.Round
+	}
+	refused := 0
+	for i := range s.Clients() {
+		refused += s.Tally(i).Refused
+	}
+	if aborted == 0 || refused < aborted {
+		t.Errorf("%d rounds aborted, %d updates refused", aborted, refused)
+	}
+	// With everybody in every round there is no other cohort to try.
+	j.CohortSize, j.MinCohort = 0, 3
+	o.Job = j
+	_, err := start(t, o, c).Step(t.Context())
+	if err == nil || err.Error() != "simulation: round 11: 2 updates in a sum: want at least 3; of a cohort of 9, 0 declined because their training diverged and 1 updates were refused" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // An interrupted step leaves the simulation where it was.
 func TestInterruptedStep(t *testing.T) {
 	c := clients(t, 8)
@@ -407,8 +445,8 @@ func TestInterruptedStep(t *testing.T) {
 		step(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := s.Step(ctx); !errors.Is(err, context.Canceled) || s.Round() != 1 {
-			t.Errorf("%s: got %v after round %d", name, err, s.Round())
+		if _, err := s.Step(ctx); !errors.Is(err, context.Canceled) || s.Version() != 1 {
+			t.Errorf("%s: got %v after round %d", name, err, s.Version())
 		}
 		for range 3 {
 			step(t, s)
@@ -461,7 +499,8 @@ func TestRestoreRefusals(t *testing.T) {
 	before := slices.Clone(s.Params())
 	for name, c := range map[string]struct{ old, by, want string }{
 		"job":      {`"job":"small"`, `"job":"other"`, "it is of job other with 6 clients"},
-		"round":    {`"round":1`, `"round":5`, "it is after round 5 of 4"},
+		"version":  {`"version":1`, `"version":5`, "it is after round 1, version 5 of 4"},
+		"round":    {`"round":1`, `"round":50`, "it is after round 50, version 1 of 4"},
 		"escrow":   {`"escrow":`, `"escrow":9`, "credits of 1000"},
 		"client":   {`"c-03"`, `"c-33"`, "client 3 is c-33, here it is c-03"},
 		"key":      {`"round":1`, `"rounds":1`, "unknown field"},
@@ -478,7 +517,7 @@ func TestRestoreRefusals(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if !slices.Equal(before, s.Params()) || s.Round() != 1 {
+	if !slices.Equal(before, s.Params()) || s.Version() != 1 {
 		t.Error("a refused state changed the simulation")
 	}
 	if err := s.Restore(bytes.Replace(text, []byte(`"versions":`), []byte(`"versions":null,"versions":`), 1)); err != nil {

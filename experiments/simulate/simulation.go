@@ -80,7 +80,8 @@ type Simulation struct {
 
 // state is what changes from round to round.
 type state struct {
-	round    uint64 // of the last version
+	round    uint64 // last that was tried
+	version  uint64 // last that was made
 	params   []float32
 	previous []float32 // the version before; nil before the second
 	server   []float32 // what the strategy keeps; nil at first
@@ -210,8 +211,8 @@ func (s *Simulation) enrol() error {
 	return nil
 }
 
-// Round returns the number of the last version, 0 before the first.
-func (s *Simulation) Round() uint64 { return s.state.round }
+// Version returns the number of versions made.
+func (s *Simulation) Version() uint64 { return s.state.version }
 
 // Params returns the newest model. The caller must not change it.
 func (s *Simulation) Params() []float32 { return s.state.params }
@@ -249,15 +250,27 @@ func (s *Simulation) EvaluateClient(i int) (models.Evaluation, error) {
 	return s.workers[0].Evaluate(params, rows)
 }
 
-// Step makes the next round's version. After an error, or when ctx ends, the
-// simulation is where it was before.
+// maxAborted is how many rounds in a row may end without a version.
+const maxAborted = 10
+
+// Step makes the next version. A round that is left with too few updates,
+// because clients declined or were refused, is aborted and another one tried,
+// as a live federation does, a few times. After another error, or when ctx
+// ends, the simulation is where it was before that round.
 func (s *Simulation) Step(ctx context.Context) (Result, error) {
-	number := s.state.round + 1
-	r, err := s.step(ctx, number)
-	if err != nil {
-		return Result{}, fmt.Errorf("simulation: round %d: %w", number, err)
+	for aborted := 0; ; aborted++ {
+		number := s.state.round + 1
+		r, err := s.step(ctx, number)
+		var thin *tooFewError
+		if errors.As(err, &thin) && aborted < maxAborted {
+			continue
+		}
+		if err != nil {
+			return Result{}, fmt.Errorf("simulation: round %d: %w", number, err)
+		}
+		r.Aborted = aborted
+		return r, nil
 	}
-	return r, nil
 }
 
 // opening is when every round opens; times mean nothing here, but plans and
@@ -321,7 +334,7 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	out := Result{Round: number, Clients: make([]ClientResult, len(results))}
+	out := Result{Round: number, Version: s.state.version + 1, Clients: make([]ClientResult, len(results))}
 	for i := range results {
 		out.Clients[i] = results[i].ClientResult
 		out.Times.add(results[i].times)
@@ -330,6 +343,7 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 	opened := time.Now()
 	sums, contributors, err := s.channel.Open(ctx)
 	if errors.As(err, &thin) {
+		s.abort(number, results, out.Clients)
 		return Result{}, fmt.Errorf("%w; of a cohort of %d, %d declined because their training diverged and %d updates were refused",
 			err, len(results), out.Count(Declined), out.Count(Refused))
 	}
@@ -355,13 +369,27 @@ func (s *Simulation) step(ctx context.Context, number uint64) (Result, error) {
 		s.state.clip = next.Clip
 	}
 	s.state.previous, s.state.params, s.state.server = s.state.params, next.Params, next.State
-	s.state.round, s.state.escrow = number, escrow
+	s.state.round, s.state.version, s.state.escrow = number, out.Version, escrow
 	if s.buffered != nil {
 		s.buffered.made(number, next.Params, s.state.versions)
 	}
 	out.State = next.State
 	out.Wall = time.Since(started)
 	return out, nil
+}
+
+// abort counts a round that made no version.
+func (s *Simulation) abort(number uint64, results []outcome, told []ClientResult) {
+	for i := range told {
+		if told[i].Outcome == Accepted {
+			told[i].Outcome = left
+		}
+	}
+	s.keep(results, told)
+	s.state.round = number
+	if s.buffered != nil {
+		s.buffered.made(number, s.state.params, s.state.versions)
+	}
 }
 
 // keep makes what the clients have from this round theirs.
@@ -395,7 +423,7 @@ func (s *Simulation) pay(plan fl.Plan, results []outcome, told []ClientResult) (
 		return s.state.escrow, nil
 	}
 	round := credit.Round{
-		Job: s.job.ID, Round: plan.Round, Escrow: s.state.escrow, RoundsLeft: max(s.job.Rounds-int(plan.Round)+1, 1), Rates: s.job.Rates,
+		Job: s.job.ID, Round: plan.Round, Escrow: s.state.escrow, RoundsLeft: max(s.job.Rounds-int(s.state.version), 1), Rates: s.job.Rates,
 		Caps: credit.Caps{Samples: s.job.SampleCap, Steps: s.job.StepCap}, OpenedAt: plan.OpenedAt, Deadline: plan.Deadline,
 	}
 	place := map[string]int{}

@@ -155,7 +155,14 @@ func (s *Simulation) train(ctx context.Context, worker int, plan fl.Plan, i int,
 	r.Seconds = took.Seconds()
 	var diverged *models.DivergedError
 	var unfit *client.LocalError
+	failed := errors.As(err, &diverged) || errors.As(err, &unfit)
 	switch {
+	case failed && s.privacy != nil && !s.opts.StopOnDivergence:
+		// Who declines would depend on the data: the client sends noise alone, as a
+		// live one does.
+		size, err := s.job.Strategy.UploadSize(len(s.state.params))
+		r.steps, r.local, r.Reason = steps(s.job.Training, c.Train.Rows), round.Mine, "noise alone: its training diverged"
+		return client.Update{Upload: make([]float64, size), State: round.Mine, Steps: r.steps}, err
 	case errors.As(err, &diverged) && (attack != nil || !s.opts.StopOnDivergence), errors.As(err, &unfit) && !s.opts.StopOnDivergence:
 		r.Outcome, r.Reason = Declined, err.Error()
 		return u, nil

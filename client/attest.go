@@ -72,6 +72,9 @@ func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error)
 	if err := n.remote.RequireLogged(ctx, envelope); err != nil {
 		return nil, err
 	}
+	if err := n.config.pinned(doc); err != nil {
+		return nil, err
+	}
 	folder, err := zk.OpenStore(filepath.Join(n.home.Dir, proofFolder, id.Short()))
 	if err != nil {
 		return nil, err
@@ -148,7 +151,7 @@ func (n *Node) verifyKeyShares(ctx context.Context, plan fl.EpochPlan, epoch *th
 			return err
 		}
 		if r.Attestation.IsZero() {
-			return fmt.Errorf("the key share of %s is not attested", m)
+			return fmt.Errorf("%w: the key share of %s is not attested", ErrEpochKey, m)
 		}
 		raw, err := n.remote.Fetch(ctx, r.Attestation, docs[m].Digest())
 		if err != nil {

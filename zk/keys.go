@@ -1,6 +1,11 @@
 package zk
 
 import (
+	"math/big"
+	"sync"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
 	"credence/zk/circuit/rlwe"
@@ -24,6 +29,45 @@ const (
 type Keys struct {
 	*keySet
 	system *rlwe.System
+
+	// shift is a number that makes every coefficient of a quotient by X^N+1
+	// positive and short, and shifted the commitment to the polynomial that has
+	// it everywhere.
+	shiftOnce sync.Once
+	shift     fr.Element
+	shifted   Commitment
+}
+
+// commitLift commits to a quotient by X^N+1 (and its masks). Its coefficients
+// are integers of either sign below N*Q, and a negative one is a full-size
+// element of the field: shifted, the multi-exponentiation is half as long for
+// short moduli.
+func (k *Keys) commitLift(h []fr.Element) (Commitment, error) {
+	k.shiftOnce.Do(func() {
+		s := k.system.Shape
+		k.shift.SetBigInt(new(big.Int).Mul(s.Q, big.NewInt(int64(s.N))))
+		var all bn254.G1Jac
+		for i := range s.N {
+			all.AddMixed(&k.srs.g1[i])
+		}
+		var scalar big.Int
+		all.ScalarMultiplication(&all, k.shift.BigInt(&scalar))
+		k.shifted.FromJacobian(&all)
+	})
+	if len(h) != k.system.Shape.N {
+		return k.srs.commit(h)
+	}
+	positive := make([]fr.Element, len(h))
+	defer clear(positive)
+	for i := range h {
+		positive[i].Add(&h[i], &k.shift)
+	}
+	c, err := k.srs.commit(positive)
+	if err != nil {
+		return c, err
+	}
+	c.Sub(&c, &k.shifted)
+	return c, nil
 }
 
 // Shape returns the relation the keys are for.
@@ -32,7 +76,7 @@ func (k *Keys) Shape() *rlwe.Shape { return k.system.Shape }
 // NewKeys puts together keys from a ceremony and checks that they fit: one
 // circuit, one commitment, the same sizes throughout. Proving may be nil.
 func NewKeys(system *rlwe.System, proving *groth16.ProvingKey, verifying *groth16.VerifyingKey, srs *SRS, origin Origin) (*Keys, error) {
-	set, err := newKeySet(keySet{circuit: system.System, powers: system.Shape.N, proving: proving, verifying: verifying, srs: srs}, origin)
+	set, err := newKeySet(keySet{circuit: system.System, powers: system.Shape.Powers(), proving: proving, verifying: verifying, srs: srs}, origin)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +84,7 @@ func NewKeys(system *rlwe.System, proving *groth16.ProvingKey, verifying *groth1
 }
 
 // Setup makes keys for a shape by a local, single-party set-up. A nil SRS
-// makes a fresh one; otherwise it needs at least N powers. The progress
+// makes a fresh one; otherwise it needs at least s.Powers() powers. The progress
 // callback may be nil.
 func Setup(s *rlwe.Shape, srs *SRS, progress Progress) (*Keys, error) {
 	progress.report("compiling "+s.Name, 0, 3)
@@ -48,7 +92,7 @@ func Setup(s *rlwe.Shape, srs *SRS, progress Progress) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := setupSet(system.System, s.N, srs, progress)
+	set, err := setupSet(system.System, s.Powers(), srs, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -157,10 +157,10 @@ func TestRefusals(t *testing.T) {
 		"column":       {"a,1,no,train\nb,2,yes,train\n", strings.Replace(byWard, "column: ward", "column: war", 1), `x.yaml: line 4: partition: datasets: column "war": the table has no such column`},
 		"too many clients": {"a,1,no,train\nb,2,yes,train\n", strings.Replace(byWard, "method: column, column: ward, held_out: clients", "method: iid, clients: 3", 1),
 			"x.yaml: line 4: partition: datasets: 2 rows cannot give 3 clients at least 1 each"},
-		"no file":   {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "row.csv", 1), "row.csv: no such file"},
-		"no schema": {"a,1,no,train\n", strings.Replace(byWard, "schema.yaml", "scheme.yaml", 1), "x.yaml: line 2: schema: reading the schema: "},
+		"no file":     {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "row.csv", 1), "row.csv: no such file"},
+		"no schema":   {"a,1,no,train\n", strings.Replace(byWard, "schema.yaml", "scheme.yaml", 1), "x.yaml: line 2: schema: reading the schema: "},
 		"not fetched": {"", "data: {set: mnist}\npartition: {method: iid, clients: 2}\n", "x.yaml: line 2: data.set: data set mnist: "},
-		"ending":    {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "rows.xls", 1), `x.yaml: line 3: data.file: ".xls": files that end in .csv, .csv.gz, .parquet, .npz are understood`},
+		"ending":      {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "rows.xls", 1), `x.yaml: line 3: data.file: ".xls": files that end in .csv, .csv.gz, .parquet, .npz are understood`},
 	} {
 		e := experiment(t, folder(t, c.rows), c.text)
 		d, err := population.Load(e)

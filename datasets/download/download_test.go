@@ -143,7 +143,7 @@ func TestFetch(t *testing.T) {
 	// No network: a server that nobody can reach.
 	absent.Close()
 	err := set(absent.URL).Fetch(t.Context(), t.TempDir(), Options{})
-	if err == nil || !strings.Contains(err.Error(), "with no network, get it from") {
+	if err == nil || !strings.Contains(err.Error(), "with no network, get the file elsewhere and put it at") {
 		t.Errorf("no network: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

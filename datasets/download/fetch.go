@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,8 +45,8 @@ func (e *MissingError) Error() string {
 	if e.Cause == nil {
 		return fmt.Sprintf("data set %s: %s is not there: run credence dataset fetch %s", e.Set.Name, filepath.Join(e.Dir, e.File.Name), e.Set.Name)
 	}
-	return fmt.Sprintf("data set %s: fetching %s: %v; with no network, get it from %s elsewhere and put it into %s (%d bytes, SHA-256 %s)",
-		e.Set.Name, e.File.Name, e.Cause, strings.Join(e.File.URLs, " or "), e.Dir, e.File.Size, e.File.SHA256)
+	return fmt.Sprintf("data set %s: fetching %s: %v; with no network, get the file elsewhere and put it at %s (%d bytes, SHA-256 %s)",
+		e.Set.Name, e.File.Name, e.Cause, filepath.Join(e.Dir, e.File.Name), e.File.Size, e.File.SHA256)
 }
 
 // Unwrap returns the cause.
@@ -166,7 +167,15 @@ func (f File) fetch(ctx context.Context, dir string, o Options) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", address, err))
+		var named *url.Error
+		if errors.As(err, &named) {
+			err = named.Err // it names the address again
+		}
+		if failed != nil {
+			failed = fmt.Errorf("%w; %s: %w", failed, address, err)
+		} else {
+			failed = fmt.Errorf("%s: %w", address, err)
+		}
 	}
 	return failed
 }

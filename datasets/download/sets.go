@@ -25,6 +25,9 @@ const (
 	FEMNIST      = "femnist"
 )
 
+// UserColumn names whose row it is in a set that says so: FEMNIST's writers.
+const UserColumn = "user"
+
 // File is one file of a set.
 type File struct {
 	Name   string   // in the cache

@@ -128,8 +128,10 @@ func (f *File) validatePartition() *mistake {
 		return wrong("partition.clients", "method column makes one client for each value of the column; leave this out")
 	case p.Method == ByColumn && p.Column == "":
 		return wrong("partition", "column is missing: want the name of the column that says whose row it is")
-	case p.Method == ByColumn && f.Data.Set != "":
-		return wrong("partition.method", "the built-in sets have no column that says whose row it is; use data.file")
+	case p.Method == ByColumn && f.Data.Set == download.FEMNIST && p.Column != download.UserColumn:
+		return wrong("partition.column", "%q: femnist has the column %s, of writers", p.Column, download.UserColumn)
+	case p.Method == ByColumn && f.Data.Set != "" && f.Data.Set != download.FEMNIST:
+		return wrong("partition.method", "the sets that have names, but femnist, have no column that says whose row it is; use data.file")
 	case p.Method != ByColumn && p.Column != "":
 		return wrong("partition.column", "belongs to method column, not to %s", p.Method)
 	case p.Method != ByColumn && (p.Clients < 2 || p.Clients > maxClients):

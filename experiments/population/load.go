@@ -141,10 +141,6 @@ func load(e *config.Experiment) (*Data, error) {
 	return d, nil
 }
 
-// userColumn is the column of a set whose rows have users, such as FEMNIST's
-// writers.
-const userColumn = "user"
-
 // fetched reads a set from the cache; its users are a column to divide by.
 func (d *Data) fetched(set download.Set) error {
 	rows, err := set.Load(download.Cache())
@@ -155,7 +151,7 @@ func (d *Data) fetched(set download.Set) error {
 	if rows.TrainUsers == nil {
 		return nil
 	}
-	d.table = &datasets.Table{Header: []string{userColumn}}
+	d.table = &datasets.Table{Header: []string{download.UserColumn}}
 	for part, users := range [][]string{rows.TrainUsers, rows.TestUsers} {
 		for _, u := range users {
 			d.rows[part] = append(d.rows[part], len(d.table.Rows))

@@ -14,8 +14,9 @@ schema: schema.yaml
 
 // jobBody is what a job and an experiment say alike.
 const jobBody = `
-# The model: logistic, softmax, mlp (with hidden: [64, 32] and activation: relu,
-# tanh or sigmoid) or cnn. Its inputs and classes follow from the schema.
+# The model: linear, logistic, softmax, mlp (with hidden: [64, 32] and
+# activation: relu, tanh or sigmoid) or cnn. Its inputs and classes follow from
+# the schema.
 model:
   kind: logistic
 

@@ -2,6 +2,6 @@
 
 package models
 
-// openBLAS says whose matrix products the models use: without the build tag
-// openblas those of gonum, which need neither a C compiler nor a library.
-const openBLAS = false
+// BLAS says whose matrix products the models use: without the build tag openblas
+// those of gonum, which need neither a C compiler nor a library.
+const BLAS = "gonum"

@@ -11,7 +11,8 @@ import (
 	"gonum.org/v1/netlib/blas/netlib"
 )
 
-const openBLAS = true // see blas_gonum.go
+// BLAS says whose matrix products the models use.
+const BLAS = "openblas"
 
 // With the build tag openblas the matrix products are OpenBLAS's and not gonum's.
 // One thread: federations and simulations train on every core already, and with

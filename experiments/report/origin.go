@@ -98,7 +98,7 @@ func ClassNames(r *results.Run, counts [][]int64) []string {
 func (x *writer) origin() section {
 	s := section{ID: "origin", Title: "Configuration and environment"}
 	several := len(x.runs) > 1
-	t := grid{Title: "Environment", Head: []string{"Run", "Program", "Revision", "Go", "System", "Processor", "Cores", "Memory", "Begun", "State"}}
+	t := grid{Title: "Environment", Head: []string{"Run", "Program", "Revision", "Go", "System", "Matrix products", "Processor", "Cores", "Memory", "Begun", "State"}}
 	seeds := grid{Title: "Seeds", Head: []string{"Setting", "Seeds", "Seeds of the partition"}, Folded: true}
 	for k, r := range x.runs {
 		e := r.Environment
@@ -109,7 +109,7 @@ func (x *writer) origin() section {
 		if e.Modified {
 			revision += ", modified"
 		}
-		t.Rows = append(t.Rows, []string{r.Name, dash(e.Version), dash(revision), dash(e.Go), e.OS + "/" + e.Arch, dash(e.CPU), fmt.Sprint(e.Cores), memory(e), e.Started, state(r.State.State)})
+		t.Rows = append(t.Rows, []string{r.Name, dash(e.Version), dash(revision), dash(e.Go), e.OS + "/" + e.Arch, dash(e.BLAS), dash(e.CPU), fmt.Sprint(e.Cores), memory(e), e.Started, state(r.State.State)})
 		for _, g := range r.Groups {
 			var partitions []uint64
 			for _, training := range g.Trainings {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"credence/models"
 )
 
 // ThisMachine describes the program and the machine that it runs on. The
@@ -17,6 +19,7 @@ func ThisMachine(now time.Time) Environment {
 		Version: "unknown", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.GOMAXPROCS(0),
 		Started: now.UTC().Format(time.RFC3339),
 		CPU:     procField("/proc/cpuinfo", "model name"),
+		BLAS:    models.BLAS,
 	}
 	if kb, err := strconv.ParseInt(strings.TrimSuffix(procField("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
 		e.MemoryMB = kb / 1024

@@ -91,8 +91,9 @@ type Environment struct {
 	Go       string `json:"go"`
 	OS       string `json:"os"`
 	Arch     string `json:"arch"`
-	CPU      string `json:"cpu,omitempty"` // the processor's own name
-	Cores    int    `json:"cores"`         // that the program may use
+	CPU      string `json:"cpu,omitempty"`  // the processor's own name
+	BLAS     string `json:"blas,omitempty"` // whose matrix products the models use: gonum or openblas
+	Cores    int    `json:"cores"`          // that the program may use
 	MemoryMB int64  `json:"memory_mb,omitempty"`
 	Started  string `json:"started"` // RFC 3339, UTC
 }

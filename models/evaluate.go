@@ -17,7 +17,7 @@ const (
 // Evaluation sums a model's performance over examples; sums of evaluations of
 // disjoint examples are the evaluation of all of them.
 type Evaluation struct {
-	LossSum float64 // negative log-likelihood of the labels, in nats, summed
+	LossSum float64 // negative log-likelihood of the labels, in nats, summed; of a linear model half the squared error
 	Correct int64   // examples whose most probable class is the label; the lowest class wins a tie
 	Count   int64   // examples
 }
@@ -42,7 +42,11 @@ func (m *Model) Evaluate(params []float32, data fl.Examples) (Evaluation, error)
 				best = c
 			}
 		}
-		out.LossSum += lse - p[data.Y[row]]
+		if m.spec.Kind == Linear {
+			out.LossSum += halfSquares(p, int(data.Y[row]))
+		} else {
+			out.LossSum += lse - p[data.Y[row]]
+		}
 		out.Count++
 		if best == int(data.Y[row]) {
 			out.Correct++
@@ -58,7 +62,7 @@ func (m *Model) Evaluate(params []float32, data fl.Examples) (Evaluation, error)
 }
 
 // Predict returns the probability of each class for each example: rows*classes
-// values, row-major. x holds the features, row-major, so its length must be a
+// values, row-major; of a linear model its estimates, which may leave [0, 1]. x holds the features, row-major, so its length must be a
 // multiple of the model's inputs.
 func (m *Model) Predict(params, x []float32) ([]float32, error) {
 	if len(x)%m.spec.Inputs != 0 {
@@ -71,7 +75,10 @@ func (m *Model) Predict(params, x []float32) ([]float32, error) {
 	out := make([]float32, 0, data.Rows*data.Classes)
 	err := m.eachRow(params, data, func(_ int, p []float64, lse float64) {
 		for _, z := range p {
-			out = append(out, float32(math.Exp(z-lse)))
+			if m.spec.Kind != Linear {
+				z = math.Exp(z - lse)
+			}
+			out = append(out, float32(z))
 		}
 	})
 	if err != nil {

@@ -128,7 +128,7 @@ func (m *Model) compile(rows int, purpose purpose) (*engine, error) {
 
 	var targets *gorgonia.Node
 	targets, e.targets = input("targets", rows, m.spec.Classes)
-	loss, err := crossEntropy(h, targets)
+	loss, err := lossOf(m.spec.Kind)(h, targets)
 	if err != nil {
 		return nil, fmt.Errorf("models: build the loss of a %s: %w", m.spec.Kind, err)
 	}

@@ -84,7 +84,7 @@ func TestInitIsPinned(t *testing.T) {
 	}
 	want := map[string]string{
 		"cnn": "24331d61f4865cff", "cnn-relu": "14d8d2d696559f00",
-		"logistic": "2400c23160108f3c", "logistic-1": "bcf7eeb39624a588",
+		"linear": "6dcfc1c1a46cfe1c", "logistic": "2400c23160108f3c", "logistic-1": "bcf7eeb39624a588",
 		"mlp-relu": "28de28d4fe3e7cbc", "mlp-sigmoid-1": "a07b29a602e6c525", "mlp-tanh": "6556cd30583b74eb",
 		"softmax": "6dcfc1c1a46cfe1c", "softmax-2": "4762fbfa54daa097",
 	}
@@ -205,12 +205,22 @@ func TestPredictAndEvaluateMatchTheReference(t *testing.T) {
 							best = c
 						}
 					}
-					want.LossSum += math.Log(sum) - z[data.Y[r]]
+					if spec.Kind == Linear {
+						one := data
+						one.Rows, one.X, one.Y = 1, data.Row(r), data.Y[r:r+1]
+						want.LossSum += referenceLoss(m, widen(params), one)
+					} else {
+						want.LossSum += math.Log(sum) - z[data.Y[r]]
+					}
 					if best == int(data.Y[r]) {
 						want.Correct++
 					}
 					for c, v := range z {
-						if w := math.Exp(v) / sum; math.Abs(w-float64(p[r*spec.Classes+c])) > 1e-5 {
+						w := math.Exp(v) / sum
+						if spec.Kind == Linear {
+							w = v
+						}
+						if math.Abs(w-float64(p[r*spec.Classes+c])) > 1e-5 {
 							t.Errorf("row %d, class %d: %v, want %v", r, c, p[r*spec.Classes+c], w)
 						}
 					}

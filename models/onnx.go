@@ -149,7 +149,11 @@ func (m *Model) encodeONNX(params []float32, metadata map[string]string) ([]byte
 			if i > 0 && m.layers[i-1].conv {
 				g.then("Flatten", "flat", nil, onnxInt("axis", 1))
 			}
-			g.then("Gemm", name+".dense", []string{l.weight.Name, l.bias.Name}, onnxInt("transB", 1))
+			output := name + ".dense"
+			if m.spec.Kind == Linear {
+				output = onnxOutput
+			}
+			g.then("Gemm", output, []string{l.weight.Name, l.bias.Name}, onnxInt("transB", 1))
 		}
 		if l.activationAfter {
 			g.then(activation, name+".activation", nil)
@@ -163,7 +167,9 @@ func (m *Model) encodeONNX(params []float32, metadata map[string]string) ([]byte
 		// as for every other kind.
 		g.then("MatMul", "logits", []string{onnxSelect})
 	}
-	g.then("Softmax", onnxOutput, nil, onnxInt("axis", 1))
+	if m.spec.Kind != Linear {
+		g.then("Softmax", onnxOutput, nil, onnxInt("axis", 1))
+	}
 
 	body := g.body.text(graphName, string(m.spec.Kind))
 	for _, t := range m.tensors {

@@ -12,6 +12,7 @@ import (
 // the tests of this package go through.
 func allSpecs() map[string]Spec {
 	return map[string]Spec{
+		"linear":        {Kind: Linear, Inputs: 4, Classes: 3},
 		"logistic":      {Kind: Logistic, Inputs: 5, Classes: 2},
 		"logistic-1":    {Kind: Logistic, Inputs: 1, Classes: 2},
 		"softmax":       {Kind: Softmax, Inputs: 4, Classes: 3},
@@ -121,6 +122,15 @@ func referenceLoss(m *Model, params []float64, data fl.Examples) float64 {
 	var sum float64
 	for r := range data.Rows {
 		z := referenceLogits(m, params, data.Row(r))
+		if m.spec.Kind == Linear {
+			for c, v := range z {
+				if c == int(data.Y[r]) {
+					v--
+				}
+				sum += v * v / 2
+			}
+			continue
+		}
 		var total float64
 		for _, v := range z {
 			total += math.Exp(v)

@@ -13,6 +13,7 @@ type Kind string
 
 // The kinds of model.
 const (
+	Linear   Kind = "linear"   // least squares on one-hot classes, an output a class (Hastie et al., 2009, section 4.2)
 	Logistic Kind = "logistic" // binary, one output: P(class 1) = sigmoid(w.x + b)
 	Softmax  Kind = "softmax"  // multinomial logistic regression
 	MLP      Kind = "mlp"      // multi-layer perceptron with a soft-max output
@@ -110,11 +111,11 @@ func (s Spec) Validate() error {
 
 func (s Spec) validateFields() error {
 	switch s.Kind {
-	case Logistic, Softmax, MLP, CNN:
+	case Linear, Logistic, Softmax, MLP, CNN:
 	case "":
-		return errors.New("kind is missing: want logistic, softmax, mlp or cnn")
+		return errors.New("kind is missing: want linear, logistic, softmax, mlp or cnn")
 	default:
-		return fmt.Errorf("kind %q is unknown: want logistic, softmax, mlp or cnn", s.Kind)
+		return fmt.Errorf("kind %q is unknown: want linear, logistic, softmax, mlp or cnn", s.Kind)
 	}
 	deep := s.Kind == MLP || s.Kind == CNN
 	switch {

@@ -32,7 +32,7 @@ func (k *Keys) Shape() *rlwe.Shape { return k.system.Shape }
 // NewKeys puts together keys from a ceremony and checks that they fit: one
 // circuit, one commitment, the same sizes throughout. Proving may be nil.
 func NewKeys(system *rlwe.System, proving *groth16.ProvingKey, verifying *groth16.VerifyingKey, srs *SRS, origin Origin) (*Keys, error) {
-	set, err := newKeySet(keySet{circuit: system.System, powers: system.Shape.N, proving: proving, verifying: verifying, srs: srs}, origin)
+	set, err := newKeySet(keySet{circuit: system.System, powers: system.Shape.Powers(), proving: proving, verifying: verifying, srs: srs}, origin)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func NewKeys(system *rlwe.System, proving *groth16.ProvingKey, verifying *groth1
 }
 
 // Setup makes keys for a shape by a local, single-party set-up. A nil SRS
-// makes a fresh one; otherwise it needs at least N powers. The progress
+// makes a fresh one; otherwise it needs at least s.Powers() powers. The progress
 // callback may be nil.
 func Setup(s *rlwe.Shape, srs *SRS, progress Progress) (*Keys, error) {
 	progress.report("compiling "+s.Name, 0, 3)
@@ -48,7 +48,7 @@ func Setup(s *rlwe.Shape, srs *SRS, progress Progress) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := setupSet(system.System, s.N, srs, progress)
+	set, err := setupSet(system.System, s.Powers(), srs, progress)
 	if err != nil {
 		return nil, err
 	}

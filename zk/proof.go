@@ -20,6 +20,7 @@ type shardProof struct {
 	cipher []bn254.G1Affine // C_i: commitments to the published polynomials
 	lift   []bn254.G1Affine // H_i: to the masked quotients by X^N+1
 	norm   bn254.G1Affine   // W: to the masked partial norm; updates only
+	link   bn254.G1Affine   // M: to the masked message; linked updates only
 
 	grothProof
 	opening bn254.G1Affine // KZG, all polynomials at the challenge
@@ -27,6 +28,7 @@ type shardProof struct {
 	atCipher []fr.Element // C_i(r) + (r^N+1)*H_i(r)
 	atKey    []fr.Element // P_i(r)
 	atNorm   []fr.Element // W(r), T(r); updates only
+	atLink   []fr.Element // M(r); linked updates only
 }
 
 func newShardProof(s *rlwe.Shape) *shardProof {
@@ -36,6 +38,9 @@ func newShardProof(s *rlwe.Shape) *shardProof {
 	}
 	if s.HasMessage() {
 		p.atNorm = make([]fr.Element, 2)
+	}
+	if s.Link {
+		p.atLink = make([]fr.Element, 1)
 	}
 	return p
 }
@@ -49,13 +54,16 @@ func (p *shardProof) points() []*bn254.G1Affine {
 	if len(p.atNorm) > 0 {
 		out = append(out, &p.norm)
 	}
+	if len(p.atLink) > 0 {
+		out = append(out, &p.link)
+	}
 	return append(out, &p.ar, &p.krs, &p.witness, &p.pok, &p.opening)
 }
 
 // scalars lists the proof's field elements in the order of the encoding.
 func (p *shardProof) scalars() []*fr.Element {
 	var out []*fr.Element
-	for _, v := range [][]fr.Element{p.atCipher, p.atKey, p.atNorm} {
+	for _, v := range [][]fr.Element{p.atCipher, p.atKey, p.atNorm, p.atLink} {
 		for i := range v {
 			out = append(out, &v[i])
 		}
@@ -130,6 +138,10 @@ func (p *shardProof) committed() [][]byte {
 		w := p.norm.Bytes()
 		out = append(out, w[:])
 	}
+	if len(p.atLink) > 0 {
+		m := p.link.Bytes()
+		out = append(out, m[:])
+	}
 	return out
 }
 
@@ -178,5 +190,5 @@ func (p *shardProof) publicInputs(statement [2]fr.Element, bound uint64) []fr.El
 		b.SetUint64(bound)
 		out = append(append(out, p.atNorm...), b)
 	}
-	return out
+	return append(out, p.atLink...)
 }

@@ -26,6 +26,7 @@ type normPart struct {
 	partial []fr.Element // coefficients of W
 	total   []fr.Element // coefficients of T, zeros unless this shard closes
 	bound   uint64
+	message []fr.Element // coefficients of M; linked updates only
 }
 
 // prove makes one proof. The digest callback turns the proof's commitments
@@ -82,6 +83,13 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 		copy(a.Total, norm.total)
 		a.Norm[2].SetUint64(norm.bound)
 	}
+	if s.Link {
+		var err error
+		if p.link, err = k.srs.commit(norm.message); err != nil {
+			return nil, err
+		}
+		copy(a.LinkMask, norm.message[s.N:])
+	}
 
 	// First pass: everything before the challenge is fixed, so the challenge
 	// can be known without solving.
@@ -108,6 +116,10 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 		p.atNorm[0], p.atNorm[1] = rlwe.Evaluate(norm.partial, &r), rlwe.Evaluate(norm.total, &r)
 		copy(a.Norm, p.atNorm)
 	}
+	if s.Link {
+		p.atLink[0] = rlwe.Evaluate(norm.message, &r)
+		copy(a.Link, p.atLink)
+	}
 
 	// Second pass.
 	proof, err := k.finish(a.Vector, pass)
@@ -118,7 +130,7 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 	}
 	p.grothProof = *proof
 
-	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.N)
+	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.Powers())
 	defer clear(folded)
 	if p.opening, err = k.srs.open(folded, &r); err != nil {
 		return nil, err
@@ -151,6 +163,8 @@ func foldPolynomials(rows []row, lifts [][]fr.Element, norm *normPart, ring *fr.
 		add(norm.partial, &weight)
 		weight.Mul(&weight, &gamma)
 		add(norm.total, &weight)
+		weight.Mul(&weight, &gamma)
+		add(norm.message, &weight)
 	}
 	return out
 }

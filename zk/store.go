@@ -200,7 +200,7 @@ func (s *Store) LoadVerifier(shape *rlwe.Shape, pin fl.Digest, progress Progress
 func (s *Store) load(shape *rlwe.Shape, pin fl.Digest, progress Progress, prover bool) (*Keys, error) {
 	k := new(Keys)
 	var err error
-	k.keySet, err = s.loadSet(shape.Name, shape.N, func() (*committed.System, error) {
+	k.keySet, err = s.loadSet(shape.Name, shape.Powers(), func() (*committed.System, error) {
 		if k.system, err = rlwe.Compile(shape); err != nil {
 			return nil, err
 		}

@@ -25,8 +25,8 @@ type EpochKey struct {
 // NewEpochKey prepares a public key for provers and verifiers of updates.
 func (k *Keys) NewEpochKey(pk *he.PublicKey) (*EpochKey, error) {
 	shape := k.system.Shape
-	if want := "update/" + pk.Suite().Name(); shape.Name != want {
-		return nil, fmt.Errorf("%w: keys of %s for a public key that needs %s", ErrKeys, shape.Name, want)
+	if !updateOf(shape, pk.Suite()) {
+		return nil, fmt.Errorf("%w: keys of %s for a public key that needs update/%s", ErrKeys, shape.Name, pk.Suite().Name())
 	}
 	e := &EpochKey{suite: pk.Suite(), digest: pk.Digest()}
 	for _, p := range []*he.Poly{pk.P(), pk.A()} {
@@ -46,6 +46,15 @@ func (k *Keys) multiplier(p *he.Poly) (*rlwe.Multiplier, Commitment, error) {
 	}
 	c, err := k.srs.commit(f)
 	return k.system.Shape.NewMultiplier(f), c, err
+}
+
+// updateOf tells whether a shape is that of updates under a suite.
+func updateOf(shape *rlwe.Shape, s *he.Suite) bool {
+	want := "update/"
+	if shape.Link {
+		want = "linked/"
+	}
+	return shape.HasMessage() && shape.Name == want+s.Name()
 }
 
 // Digest is the digest of the public key, which scopes name.
@@ -91,6 +100,9 @@ type ProveOptions struct {
 	// about 1 kB of memory a constraint. Zero means 1.
 	Parallel int
 	Progress Progress
+	// Link receives what a training attestation needs to speak of the same
+	// values. Keys of a linked shape want one, others want none.
+	Link *Link
 }
 
 // ProveUpdate attests an update: every shard well formed and in range, and the
@@ -122,6 +134,14 @@ func (k *Keys) ProveUpdate(ctx context.Context, scope *Scope, key *EpochKey, sha
 		}
 		clear(total)
 	}()
+	if shape.Link != (opt.Link != nil) {
+		return nil, fmt.Errorf("%w: keys of %s and a link do not go together", ErrKeys, shape.Name)
+	}
+	if shape.Link {
+		if err := opt.Link.draw(shards); err != nil {
+			return nil, err
+		}
+	}
 	totalPoint, err := k.srs.commit(total)
 	if err != nil {
 		return nil, err
@@ -131,6 +151,10 @@ func (k *Keys) ProveUpdate(ctx context.Context, scope *Scope, key *EpochKey, sha
 	none := make([]fr.Element, norm.Masks+1)
 	one := func(i int) error {
 		part := &normPart{partial: partials[i], total: none, bound: scope.Bound}
+		if shape.Link {
+			part.message = opt.Link.message(shape, i)
+			defer clear(part.message)
+		}
 		var point bn254.G1Affine
 		if i == len(shards)-1 {
 			part.total, point = total, totalPoint
@@ -174,7 +198,7 @@ func (k *Keys) checkUpdate(scope *Scope, key *EpochKey, shards int) error {
 		return err
 	}
 	switch {
-	case !k.system.Shape.HasMessage() || k.system.Shape.Name != "update/"+key.suite.Name():
+	case !updateOf(k.system.Shape, key.suite):
 		return fmt.Errorf("%w: keys of %s for an update under %s", ErrKeys, k.system.Shape.Name, key.suite.Name())
 	case scope.EpochKey != key.digest:
 		return fmt.Errorf("%w: the scope names epoch key %s, this is %s", ErrScope, scope.EpochKey.Short(), key.digest.Short())

@@ -181,6 +181,10 @@ func (v *relation) fold(e *equation, p *shardProof, total *Commitment, gamma fr.
 		e.opened.add(total, &w)
 		value(&p.atNorm[1])
 	}
+	if len(p.atLink) > 0 {
+		e.opened.add(&p.link, &w)
+		value(&p.atLink[0])
+	}
 }
 
 func pairingProductIsOne(g1 []bn254.G1Affine, g2 []bn254.G2Affine) (bool, error) {

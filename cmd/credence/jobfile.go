@@ -54,8 +54,9 @@ job: screening
 # The data that a node must have: the path of a schema, from this file's folder.
 schema: schema.yaml
 
-# The model: logistic, softmax, mlp (with hidden: [64, 32] and activation: relu,
-# tanh or sigmoid) or cnn. Its inputs and classes follow from the schema.
+# The model: linear, logistic, softmax, mlp (with hidden: [64, 32] and
+# activation: relu, tanh or sigmoid) or cnn. Its inputs and classes follow from
+# the schema.
 model:
   kind: logistic
 

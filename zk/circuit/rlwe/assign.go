@@ -14,10 +14,11 @@ import (
 type Assignment struct {
 	Vector fr.Vector
 
-	Statement, Cipher, Key, Norm []fr.Element
+	Statement, Cipher, Key, Norm, Link []fr.Element
 
 	U, Errors, Quotient, Digits    []fr.Element
 	Masks, Partial, Total          []fr.Element
+	LinkMask                       []fr.Element
 	CountU, CountE, CountK, CountV []fr.Element
 
 	public int
@@ -30,20 +31,24 @@ func (s *Shape) NewAssignment() *Assignment {
 	if s.HasMessage() {
 		norms, partial, total, table = 3, norm.Masks, norm.Masks+1, s.table()
 	}
+	link, masks := 0, 0
+	if s.Link {
+		link, masks = 1, LinkMasks
+	}
 	sizes := []int{
-		2, s.Rows, s.Rows, norms,
-		s.N, s.Rows * s.N, s.Rows * s.N, s.Limbs * s.Values(), 2 * s.Rows, partial, total,
+		2, s.Rows, s.Rows, norms, link,
+		s.N, s.Rows * s.N, s.Rows * s.N, s.Limbs * s.Values(), 2 * s.Rows, partial, total, masks,
 		3, 2*s.Error + 1, 2*s.Quotient + 1, table,
 	}
 	n := 0
 	for _, k := range sizes {
 		n += k
 	}
-	a := &Assignment{Vector: make(fr.Vector, n), public: 2 + 2*s.Rows + norms, shape: s}
+	a := &Assignment{Vector: make(fr.Vector, n), public: 2 + 2*s.Rows + norms + link, shape: s}
 	at := 0
 	for i, view := range []*[]fr.Element{
-		&a.Statement, &a.Cipher, &a.Key, &a.Norm,
-		&a.U, &a.Errors, &a.Quotient, &a.Digits, &a.Masks, &a.Partial, &a.Total,
+		&a.Statement, &a.Cipher, &a.Key, &a.Norm, &a.Link,
+		&a.U, &a.Errors, &a.Quotient, &a.Digits, &a.Masks, &a.Partial, &a.Total, &a.LinkMask,
 		&a.CountU, &a.CountE, &a.CountK, &a.CountV,
 	} {
 		*view = a.Vector[at : at+sizes[i] : at+sizes[i]]
@@ -55,10 +60,14 @@ func (s *Shape) NewAssignment() *Assignment {
 // PublicInputs is the number of public inputs, the constant one and the
 // challenge not counted.
 func (s *Shape) PublicInputs() int {
+	n := 2 + 2*s.Rows
 	if s.HasMessage() {
-		return 2 + 2*s.Rows + 3
+		n += 3
 	}
-	return 2 + 2*s.Rows
+	if s.Link {
+		n++
+	}
+	return n
 }
 
 // Witness returns the assignment in gnark's form.

@@ -27,6 +27,7 @@ const (
 	CheckPartial   Constraint = "partial norm"  // the committed partial norm is this shard's
 	CheckTotal     Constraint = "total norm"    // the total is what its commitment holds
 	CheckBound     Constraint = "norm bound"    // total <= bound
+	CheckLink      Constraint = "link"          // the committed message is the encrypted one
 	CommitWitness  Constraint = "commit digits" // u, e, k, digits
 	CommitCounts   Constraint = "commit counts"
 	CommitMasks    Constraint = "commit masks"
@@ -45,6 +46,8 @@ type Circuit struct {
 	Key       []frontend.Variable  `gnark:",public"` // row i: p_i(r)
 	// With a message: W(r), T(r) and the bound (package norm).
 	Norm []frontend.Variable `gnark:",public"`
+	// With a link: the message, masked, at r.
+	Link []frontend.Variable `gnark:",public"`
 
 	U        []frontend.Variable // N
 	Errors   []frontend.Variable // Rows*N
@@ -53,6 +56,7 @@ type Circuit struct {
 	Masks    []frontend.Variable // 2 a row: h_i is published as h_i + m0 + m1*X
 	Partial  []frontend.Variable // norm.Masks coefficients of W, from X on
 	Total    []frontend.Variable // T: norm.Masks+1 coefficients
+	LinkMask []frontend.Variable // LinkMasks coefficients of the message, from X^N on
 
 	CountU, CountE, CountK, CountV []frontend.Variable
 
@@ -72,6 +76,9 @@ func NewCircuit(s *Shape) *Circuit {
 		c.Norm = vars(3)
 		c.Digits, c.CountV = vars(s.Limbs*s.Values()), vars(s.table())
 		c.Partial, c.Total = vars(norm.Masks), vars(norm.Masks+1)
+	}
+	if s.Link {
+		c.Link, c.LinkMask = vars(1), vars(LinkMasks)
 	}
 	return c
 }
@@ -114,10 +121,30 @@ func (c *Circuit) Define(api frontend.API) error {
 			api.AssertIsEqual(api.Add(api.Mul(ur, c.Key[row]), small, mask), c.Cipher[row])
 		}
 	}
+	if s.Link && !s.skip[CheckLink] {
+		link := api.Add(horner(api, r, c.message(api)), api.Mul(horner(api, r, c.LinkMask), rn))
+		api.AssertIsEqual(link, c.Link[0])
+	}
 	if s.HasMessage() {
 		return c.bound(api, r)
 	}
 	return nil
+}
+
+// message returns the coefficients of the message with signed digits, as
+// linear expressions: sum_j 2^(SlotBits*j) * value_(i*Digits+j).
+func (c *Circuit) message(api frontend.API) []frontend.Variable {
+	s := c.shape
+	half := int64(1) << (s.ValueBits - 1)
+	out := make([]frontend.Variable, s.N)
+	for i := range out {
+		out[i] = api.Sub(c.digit(api, i*s.Digits), half)
+		for j := 1; j < s.Digits; j++ {
+			v := api.Sub(c.digit(api, i*s.Digits+j), half)
+			out[i] = api.Add(out[i], api.Mul(v, new(big.Int).Lsh(big.NewInt(1), uint(s.SlotBits*j))))
+		}
+	}
+	return out
 }
 
 // challenge commits to everything the prover chooses, and to the statement.
@@ -133,7 +160,7 @@ func (c *Circuit) challenge(api frontend.API) (frontend.Variable, error) {
 	}{
 		{CommitIdentity, [][]frontend.Variable{c.Statement[:]}},
 		{CommitWitness, [][]frontend.Variable{c.U, c.Errors, c.Quotient, c.Digits}},
-		{CommitMasks, [][]frontend.Variable{c.Masks}},
+		{CommitMasks, [][]frontend.Variable{c.Masks, c.LinkMask}},
 		{CommitPartial, [][]frontend.Variable{c.Partial}},
 		{CommitTotal, [][]frontend.Variable{c.Total}},
 		{CommitCounts, [][]frontend.Variable{c.CountU, c.CountE, c.CountK, c.CountV}},

@@ -19,10 +19,10 @@ var ErrShape = errors.New("rlwe: suite does not fit the circuit")
 const MaxShards = 1 << 16
 
 // A Shape is one instance of the relation: the ring, the bounds, and how many
-// rows c = p*u + e it has. Shapes come from UpdateShape and KeyShareShape only,
-// which check every bound that the no-wrap argument of SPEC.md needs.
+// rows c = p*u + e it has. Shapes come from UpdateShape, LinkedShape and
+// KeyShareShape only, which check every bound that the no-wrap argument of SPEC.md needs.
 type Shape struct {
-	Name      string   // "update/<suite>" or "keyshare/<suite>"
+	Name      string   // "update/<suite>", "linked/<suite>" or "keyshare/<suite>"
 	N         int      // ring degree
 	Q         *big.Int // modulus
 	Rows      int      // equations that share u
@@ -34,7 +34,10 @@ type Shape struct {
 	Error     int      // |e| <= Error
 	Quotient  int      // |k| <= Quotient
 	Cohort    int      // ciphertexts that may be added before p wraps
-	skip      map[Constraint]bool
+	// Link: the message is committed to by itself as well, so that another
+	// proof can speak of the same values (SPEC.md, section 11).
+	Link bool
+	skip map[Constraint]bool
 }
 
 // UpdateShape is the relation of an encrypted update under suite s: two rows,
@@ -44,6 +47,28 @@ func UpdateShape(s *he.Suite) (*Shape, error) {
 	sh.Digits, sh.SlotBits, sh.ValueBits, sh.Delta = s.Digits(), s.SlotBits(), s.ValueBits(), s.Delta()
 	sh.Limbs = limbs(sh.Values(), sh.ValueBits)
 	return sh, sh.check()
+}
+
+// LinkedShape is UpdateShape with a commitment to the message.
+func LinkedShape(s *he.Suite) (*Shape, error) {
+	sh, err := UpdateShape(s)
+	if err != nil {
+		return nil, err
+	}
+	sh.Name, sh.Link = "linked/"+s.Name(), true
+	return sh, nil
+}
+
+// LinkMasks is the number of uniform coefficients, from X^N on, that hide a
+// linked message: it is seen at the trapdoor and opened by two proofs.
+const LinkMasks = 3
+
+// Powers is the number of powers that commitments of this shape need.
+func (s *Shape) Powers() int {
+	if s.Link {
+		return s.N + LinkMasks
+	}
+	return s.N
 }
 
 // KeyShareShape is the relation of a key share under suite s: one row, no

@@ -58,6 +58,9 @@ type Options struct {
 	// StagingQuota bounds the unfinished uploads of one party, in bytes;
 	// default 4 GiB.
 	StagingQuota int64
+	// UnclaimedQuota bounds the finished uploads of one party in a day that no
+	// document names, in bytes, each counted with 16 KiB more; default 4 GiB.
+	UnclaimedQuota int64
 	// Retain is how long the ciphertexts and noise boxes of a round are kept
 	// after it is over; default 24 h.
 	Retain time.Duration
@@ -81,8 +84,10 @@ func (o Options) withDefaults() Options {
 			*d.value = d.zero
 		}
 	}
-	if o.StagingQuota <= 0 {
-		o.StagingQuota = 4 << 30
+	for _, quota := range []*int64{&o.StagingQuota, &o.UnclaimedQuota} {
+		if *quota <= 0 {
+			*quota = 4 << 30
+		}
 	}
 	return o
 }
@@ -102,13 +107,14 @@ type Aggregator struct {
 	genesisID  fl.Digest
 	genesisEv  fl.Envelope
 	wake       *broadcast
-	stopping   chan struct{} // closed when Serve ends
-	epochPlans sync.Map      // fl.EpochPlan by number
-	checks     chan struct{} // holds one entry for each update that is being read and checked
+	stopping   chan struct{}          // closed when Serve ends
+	epochPlans sync.Map               // fl.EpochPlan by number
+	readers    chan *ciphertextReader // those that nobody uses
 	log        *slog.Logger
 
 	live       liveness
 	pruned     pruner
+	unclaimed  unclaimed
 	court      court
 	epochCache epochCache
 
@@ -192,7 +198,10 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
 	a := &Aggregator{dir: dir, rounds: newRoundCache(), proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
-	a.checks = make(chan struct{}, runtime.GOMAXPROCS(0))
+	a.readers = make(chan *ciphertextReader, runtime.GOMAXPROCS(0))
+	for range cap(a.readers) {
+		a.readers <- new(ciphertextReader)
+	}
 	if err := a.load(ctx, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the federation in %s: %w", dir, err), db.Close())
 	}

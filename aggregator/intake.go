@@ -38,6 +38,9 @@ func (a *Aggregator) submit(ctx context.Context, party store.Party, raw []byte) 
 	if err != nil {
 		return fl.Envelope{}, namedRefusal(node, err)
 	}
+	if err := a.unclaimed.claim(envelope); err != nil {
+		return fl.Envelope{}, err
+	}
 	a.wake.signal()
 	return a.sign(fl.Receipt{Genesis: a.genesisID, Subject: envelope.Digest(), Of: envelope.Kind, Node: node, AcceptedAt: at})
 }
@@ -113,14 +116,20 @@ func (a *Aggregator) takeBlob(ctx context.Context, node fl.NodeID, what string, 
 		return nil, err
 	}
 	raw, err := a.blobs.Get(ctx, digest)
-	if errors.Is(err, blob.ErrCorrupt) {
-		a.log.Error("a stored blob is damaged; asking for it again", "party", node, "blob", digest, "error", err)
-		if err := a.blobs.Delete(ctx, digest); err != nil {
-			return nil, err
-		}
-		return nil, fl.Refuse(fl.CodeNotReady, node, "%s %s was damaged on the aggregator's disk: upload it again", what, digest.Short())
+	return raw, a.askAgain(ctx, node, what, digest, err)
+}
+
+// askAgain turns the error of reading a blob that the disk has damaged into a
+// refusal that asks for it again, and removes it; other errors stay.
+func (a *Aggregator) askAgain(ctx context.Context, node fl.NodeID, what string, digest fl.Digest, err error) error {
+	if !errors.Is(err, blob.ErrCorrupt) {
+		return err
 	}
-	return raw, err
+	a.log.Error("a stored blob is damaged; asking for it again", "party", node, "blob", digest, "error", err)
+	if err := a.blobs.Delete(ctx, digest); err != nil {
+		return err
+	}
+	return fl.Refuse(fl.CodeNotReady, node, "%s %s was damaged on the aggregator's disk: upload it again", what, digest.Short())
 }
 
 // roundFor loads the round that a document names and checks that its plan is
@@ -172,26 +181,25 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 	if err := a.mayStep(ctx, h.Job, h.Round, event); err != nil {
 		return time.Time{}, err // late, declined, or another update is in: no need to read the ciphertexts
 	}
-	// The reading below is work for a processor each; more of it at once would
-	// take more memory and not less time.
-	select {
-	case a.checks <- struct{}{}:
-		defer func() { <-a.checks }()
-	case <-ctx.Done():
-		return time.Time{}, context.Cause(ctx)
+	reader, err := a.reader(ctx)
+	if err != nil {
+		return time.Time{}, err
 	}
+	defer a.done(reader)
 	var ciphertexts []*he.Ciphertext // only kept where an attestation is about them
 	for _, c := range h.Ciphertexts {
-		raw, err := a.takeBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes())
-		if err != nil {
+		if err := a.needBlob(ctx, h.Node, "ciphertext", c.Digest, a.suite.CiphertextBytes()); err != nil {
 			return time.Time{}, err
 		}
-		ciphertext, err := a.suite.ParseCiphertext(raw)
-		if err != nil {
+		_, err := reader.read(ctx, a, c.Digest)
+		switch err := a.askAgain(ctx, h.Node, "ciphertext", c.Digest, err); {
+		case errors.Is(err, he.ErrLength), errors.Is(err, he.ErrNotCanonical):
 			return time.Time{}, fl.Refuse(fl.CodeMalformed, h.Node, "ciphertext of shard %d: %s", c.Shard, err)
+		case err != nil:
+			return time.Time{}, err
 		}
 		if plan.ProofLevel.Attested() {
-			ciphertexts = append(ciphertexts, ciphertext)
+			ciphertexts = append(ciphertexts, reader.keep())
 		}
 	}
 	if err := a.refuseCopies(ctx, h); err != nil {

@@ -192,15 +192,12 @@ func (a *Aggregator) refund(ctx context.Context, j jobState, spent int64, ref fl
 
 // runJobs opens the next round of every job that can have one.
 func (a *Aggregator) runJobs(ctx context.Context) error {
-	jobs, err := a.store.Jobs(ctx)
+	jobs, err := a.store.RunningJobs(ctx)
 	if err != nil {
 		return err
 	}
 	var failed error
 	for _, stored := range jobs {
-		if stored.Phase != store.JobRunning {
-			continue
-		}
 		j, err := readJob(stored)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"credence/aggregator/blob"
@@ -194,6 +195,10 @@ func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
 // reportRevoked tells the machine about parties that were revoked since the
 // round opened.
 func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
+	revoked, err := a.store.Revoked(ctx) // mostly none, and a cohort is large
+	if err != nil || len(revoked) == 0 {
+		return err
+	}
 	state, err := a.roundState(ctx, r)
 	if err != nil {
 		return err
@@ -202,18 +207,13 @@ func (a *Aggregator) reportRevoked(ctx context.Context, r store.Round) error {
 	if err != nil {
 		return err
 	}
-	nodes := slices.Clone(epoch.Members)
-	for _, c := range state.Plan().Cohort {
-		nodes = append(nodes, c.Node)
-	}
-	for _, node := range nodes {
-		if _, known := state.Revoked[node]; known {
+	for _, node := range revoked {
+		_, known := state.Revoked[node]
+		if _, client := state.Plan().Assigned(node); known || !client && epoch.Point(node) == 0 {
 			continue
 		}
-		if _, err := a.member(ctx, node); fl.CodeOf(err) == fl.CodeRevoked {
-			if err := a.step(ctx, r.Job, r.Number, round.Revoked{Node: node, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
-				return err
-			}
+		if err := a.step(ctx, r.Job, r.Number, round.Revoked{Node: node, At: a.now()}, stepExtras{}); err != nil && !refused(err) {
+			return err
 		}
 	}
 	return nil
@@ -290,17 +290,18 @@ func holds(h fl.UpdateHeader, shard int) bool {
 
 // sumOf adds the ciphertexts of one shard.
 func (a *Aggregator) sumOf(ctx context.Context, shard int, nodes []fl.NodeID, headers map[fl.NodeID]fl.UpdateHeader) (*he.Sum, error) {
+	reader, err := a.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer a.done(reader)
 	sum := a.suite.NewSum()
 	for _, node := range nodes {
 		for _, c := range headers[node].Ciphertexts {
 			if c.Shard != shard {
 				continue
 			}
-			raw, err := a.blobs.Get(ctx, c.Digest)
-			if err != nil {
-				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
-			}
-			ciphertext, err := a.suite.ParseCiphertext(raw)
+			ciphertext, err := reader.read(ctx, a, c.Digest)
 			if err != nil {
 				return nil, fmt.Errorf("ciphertext of %s, shard %d: %w", node, shard, err)
 			}
@@ -331,6 +332,9 @@ func (a *Aggregator) open(ctx context.Context, r store.Round, state round.State,
 		return err
 	}
 	got, err := a.combine(ctx, state, seal, effect.Holders)
+	// Combining leaves many times the model behind, and publishing makes several
+	// vectors as large as the model: not beside all of that.
+	runtime.GC()
 	if errors.Is(err, threshold.ErrUnattributed) || errors.Is(err, threshold.ErrNotEnoughShares) ||
 		errors.Is(err, he.ErrNoise) || errors.Is(err, he.ErrSumRange) {
 		a.log.Error("wrong decryption shares", "job", r.Job, "round", r.Number, "members", got.wrong, "error", err)
@@ -432,6 +436,7 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 		contributors[i] = s.Contributors
 	}
 	mean, figures, err := fl.MeanUpdate(plan, j.spec.Parameters, contributors, got.sums)
+	got.sums = nil // as large as the model, each: the next may take the place of the last
 	var outside *fl.RangeError
 	if errors.As(err, &outside) {
 		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})
@@ -516,7 +521,7 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, me
 	if err != nil {
 		return fl.Digest{}, fmt.Errorf("%w: %w", errStrategy, err)
 	}
-	return a.blobs.Put(ctx, fl.EncodeParameters(next))
+	return a.blobs.Put(ctx, fl.AppendParameters(raw[:0], next)) // in the place of the old one
 }
 
 // payout computes what the round pays.

@@ -10,7 +10,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/peer"
 
 	"credence/aggregator/blob"
@@ -29,6 +31,14 @@ const (
 	transactionsPage = 500
 )
 
+// messageBuffers are the buffers that messages are put together in: those of
+// gRPC's own pool, and two for the two large messages there are, a chunk up and
+// a chunk down. Its own would take, and clear, 1 MB for each of either.
+func messageBuffers() mem.BufferPool {
+	const envelope = 4 << 10 // of a message, around its chunk
+	return mem.NewTieredBufferPool(256, 4<<10, 16<<10, 32<<10, maxChunk+envelope, maxDownload+envelope, 1<<20)
+}
+
 // Server returns a gRPC server for the aggregator. The caller serves and stops
 // it.
 func (a *Aggregator) Server() *grpc.Server {
@@ -41,6 +51,7 @@ func (a *Aggregator) Server() *grpc.Server {
 		// TLS reads whole records into a buffer of its own; a second one for
 		// every connection would only cost memory.
 		grpc.ReadBufferSize(0),
+		experimental.BufferPool(messageBuffers()),
 		grpc.ConnectionTimeout(20*time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),

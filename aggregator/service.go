@@ -106,28 +106,40 @@ func (s *federationService) Upload(ctx context.Context, req *flpb.UploadRequest)
 	if n := len(req.GetData()); n > maxChunk {
 		return nil, fl.Refuse(fl.CodeTooLarge, node, "a chunk of %d bytes: at most %d", n, maxChunk)
 	}
-	if data := req.GetData(); req.GetOffset() == 0 && req.GetLast() && len(data) > 0 {
-		// The whole blob in one chunk needs no staging, which would write and
-		// sync it twice. Most blobs are such: sealed shares, decryption shares.
-		if fl.DigestBytes(data) != digest {
-			return nil, fl.Refuse(fl.CodeCorrupt, node, "the %d bytes of blob %s do not have its digest; upload it again", len(data), digest.Short())
-		}
-		if _, err := s.a.blobs.Put(ctx, data); err != nil {
+	if !req.GetLast() {
+		offset, err := s.a.staging.Append(ctx, node, digest, req.GetOffset(), req.GetData())
+		if err != nil {
 			return nil, err
 		}
-		return &flpb.UploadResponse{Offset: int64(len(data)), Complete: true}, nil
+		return &flpb.UploadResponse{Offset: offset}, nil
 	}
-	offset, err := s.a.staging.Append(ctx, node, digest, req.GetOffset(), req.GetData())
+	kept, err := s.a.mayFinish(ctx, node, digest, max(0, req.GetOffset()+int64(len(req.GetData()))))
 	if err != nil {
 		return nil, err
 	}
-	if !req.GetLast() {
-		return &flpb.UploadResponse{Offset: offset}, nil
-	}
-	if err := s.a.staging.Finish(ctx, node, digest); err != nil {
+	size, err := s.finishUpload(ctx, node, digest, req)
+	kept(err)
+	if err != nil {
 		return nil, err
 	}
-	return &flpb.UploadResponse{Offset: offset, Complete: true}, nil
+	return &flpb.UploadResponse{Offset: size, Complete: true}, nil
+}
+
+// finishUpload takes in the last chunk of a blob and returns the blob's size.
+func (s *federationService) finishUpload(ctx context.Context, node fl.NodeID, digest fl.Digest, req *flpb.UploadRequest) (size int64, err error) {
+	if data := req.GetData(); req.GetOffset() == 0 && len(data) > 0 {
+		// The whole blob in one chunk needs no staging, which would write and
+		// sync it twice. Most blobs are such: sealed shares, decryption shares.
+		if fl.DigestBytes(data) != digest {
+			return 0, fl.Refuse(fl.CodeCorrupt, node, "the %d bytes of blob %s do not have its digest; upload it again", len(data), digest.Short())
+		}
+		_, err := s.a.blobs.Put(ctx, data)
+		return int64(len(data)), err
+	}
+	if size, err = s.a.staging.Append(ctx, node, digest, req.GetOffset(), req.GetData()); err != nil {
+		return 0, err
+	}
+	return size, s.a.staging.Finish(ctx, node, digest)
 }
 
 func (s *federationService) Download(ctx context.Context, req *flpb.DownloadRequest) (*flpb.DownloadResponse, error) {

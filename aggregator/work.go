@@ -212,13 +212,13 @@ func (a *Aggregator) retireTasks(ctx context.Context, node fl.NodeID) ([]*flpb.T
 
 // offerTasks offers every running job that the node has not joined.
 func (a *Aggregator) offerTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
-	jobs, err := a.store.Jobs(ctx)
+	jobs, err := a.store.RunningJobs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var tasks []*flpb.Task
 	for _, j := range jobs {
-		if _, joined := j.Joins[node]; !joined && j.Phase == store.JobRunning {
+		if _, joined := j.Joins[node]; !joined {
 			tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Offer{Offer: &flpb.OfferTask{JobSpec: j.Spec.Encode()}}})
 		}
 	}

@@ -221,5 +221,5 @@ func (s *stage) party(name fl.NodeID, shown *history) (*Remote, *double) {
 }
 
 func (s *stage) connect(home *Home, d *double) *Remote {
-	return &Remote{api: d, home: home, logbook: newLogbook(home, func() time.Time { return stageStart })}
+	return &Remote{api: d, blobs: d, home: home, logbook: newLogbook(home, func() time.Time { return stageStart })}
 }

@@ -323,7 +323,7 @@ func TestLyingAnswers(t *testing.T) {
 	s := newSealed(t)
 	l := &liar{}
 	r := s.node.remote
-	r.api, r.chunk, r.log = l, 100, slog.New(slog.DiscardHandler)
+	r.api, r.blobs, r.chunk, r.log = l, l, 100, slog.New(slog.DiscardHandler)
 	ctx := t.Context()
 	doc := fl.Decline{Genesis: s.id, Plan: s.planDoc.Digest(), Job: "j", Round: 1, Node: "alpha"}
 	receipt := func(e fl.Envelope, change func(*fl.Receipt)) fl.Receipt {

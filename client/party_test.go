@@ -95,7 +95,7 @@ func newPublished(t *testing.T) *published {
 		blobs: map[fl.Digest][]byte{fl.DigestBytes(blob): blob},
 	}
 	home := &Home{Dir: t.TempDir(), Node: "lab", GenesisID: genesis, Genesis: fl.Genesis{AggregatorKey: public}}
-	p.remote = &Remote{api: p.api, home: home, chunk: uploadChunk}
+	p.remote = &Remote{api: p.api, blobs: p.api, home: home, chunk: uploadChunk}
 	p.show(p.manifest)
 	return p
 }

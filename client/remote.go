@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,8 @@ const (
 	fetchChunk  = 512 << 10
 	maxBlob     = 1 << 30 // no blob of the protocol is near this
 	callTimeout = 2 * time.Minute
+	// bulkIdle is how long the connection for blobs stays when no blob moves.
+	bulkIdle = 2 * time.Second
 )
 
 // dial opens a connection to an aggregator. It connects when it is first used.
@@ -71,6 +74,8 @@ func persist(ctx context.Context, method string, req, reply any, cc *grpc.Client
 type Remote struct {
 	conn    *grpc.ClientConn
 	api     flpb.FederationClient
+	bulk    *grpc.ClientConn      // of blobs
+	blobs   flpb.FederationClient // on bulk
 	home    *Home
 	chunk   int
 	rate    int // upload limit in bytes a second, 0 for none
@@ -80,17 +85,25 @@ type Remote struct {
 	revoked map[fl.NodeID]time.Time
 }
 
-// Connect opens a connection for the party in a folder.
+// Connect opens a connection for the party in a folder. It is two: a small one
+// that stays, for polling and documents, and one for blobs, which is there only
+// while blobs move. A connection that has carried large messages keeps buffers
+// at both ends for as long as it lives, and an aggregator has one for every
+// party that waits for work.
 func Connect(home *Home, address string, now func() time.Time, extra ...grpc.DialOption) (*Remote, error) {
 	conn, err := dial(address, home.Genesis.CertificateCA, home.certificate, now, extra...)
 	if err != nil {
 		return nil, err
 	}
-	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), home: home, chunk: uploadChunk, logbook: newLogbook(home, now), log: slog.New(slog.DiscardHandler)}, nil
+	bulk, err := dial(address, home.Genesis.CertificateCA, home.certificate, now, append(slices.Clone(extra), grpc.WithIdleTimeout(bulkIdle))...)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Remote{conn: conn, api: flpb.NewFederationClient(conn), bulk: bulk, blobs: flpb.NewFederationClient(bulk), home: home, chunk: uploadChunk, logbook: newLogbook(home, now), log: slog.New(slog.DiscardHandler)}, nil
 }
 
-// Close closes the connection.
-func (r *Remote) Close() error { return r.conn.Close() }
+// Close closes the connections.
+func (r *Remote) Close() error { return errors.Join(r.conn.Close(), r.bulk.Close()) }
 
 // API gives the look-ups that need no verification here.
 func (r *Remote) API() flpb.FederationClient { return r.api }
@@ -182,7 +195,7 @@ func (r *Remote) uploadAll(ctx context.Context, blobs [][]byte) ([]fl.Digest, er
 }
 
 func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) error {
-	status, err := r.api.UploadStatus(ctx, &flpb.UploadStatusRequest{Digest: digest[:]})
+	status, err := r.blobs.UploadStatus(ctx, &flpb.UploadStatusRequest{Digest: digest[:]})
 	if err != nil {
 		return err
 	}
@@ -199,7 +212,7 @@ func (r *Remote) upload(ctx context.Context, digest fl.Digest, data []byte) erro
 	for {
 		end := min(offset+int64(r.chunk), int64(len(data)))
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := r.api.Upload(call, &flpb.UploadRequest{Digest: digest[:], Offset: offset, Data: data[offset:end], Last: end == int64(len(data))})
+		answer, err := r.blobs.Upload(call, &flpb.UploadRequest{Digest: digest[:], Offset: offset, Data: data[offset:end], Last: end == int64(len(data))})
 		cancel()
 		if err != nil {
 			return err
@@ -228,7 +241,7 @@ func (r *Remote) Fetch(ctx context.Context, digest, via fl.Digest) ([]byte, erro
 	var data []byte
 	for {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := r.api.Download(call, &flpb.DownloadRequest{Digest: digest[:], Via: via[:], Offset: int64(len(data)), Length: fetchChunk})
+		answer, err := r.blobs.Download(call, &flpb.DownloadRequest{Digest: digest[:], Via: via[:], Offset: int64(len(data)), Length: fetchChunk})
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("downloading blob %s: %w", digest.Short(), flpb.FromStatus(err))

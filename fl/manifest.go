@@ -100,11 +100,15 @@ func (m Manifest) Validate() error {
 // EncodeParameters returns the blob form of a parameter vector: IEEE 754
 // binary32, little-endian, one after the other.
 func EncodeParameters(p []float32) []byte {
-	out := make([]byte, 4*len(p))
-	for i, v := range p {
-		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
+	return AppendParameters(make([]byte, 0, 4*len(p)), p)
+}
+
+// AppendParameters appends the blob form of a vector to what is there.
+func AppendParameters(to []byte, p []float32) []byte {
+	for _, v := range p {
+		to = binary.LittleEndian.AppendUint32(to, math.Float32bits(v))
 	}
-	return out
+	return to
 }
 
 // DecodeParameters reads the blob form of a vector of n parameters, at most

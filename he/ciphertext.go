@@ -30,18 +30,30 @@ func (c *Ciphertext) Bytes() []byte {
 // ParseCiphertext decodes Bytes, refusing any other length (ErrLength) and
 // coefficients of Q or more (ErrNotCanonical).
 func (s *Suite) ParseCiphertext(b []byte) (*Ciphertext, error) {
-	if len(b) != s.CiphertextBytes() {
-		return nil, lengthError("ciphertext", len(b), s.CiphertextBytes())
-	}
-	c := &Ciphertext{s: s}
-	for i := range c.half {
-		limbs, err := s.parseLimbs(fmt.Sprintf("ciphertext part c%d", i), b[i*s.PolyBytes():(i+1)*s.PolyBytes()])
-		if err != nil {
-			return nil, err
-		}
-		c.half[i] = limbs
+	c := new(Ciphertext)
+	if err := s.ParseCiphertextInto(c, b); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// ParseCiphertextInto is ParseCiphertext into the memory of c, which nobody
+// else may hold; the zero Ciphertext gets memory of its own. Whoever reads one
+// ciphertext after the other needs that of one (half a megabyte at N=8192).
+// After an error c is nothing and may only be parsed into again.
+func (s *Suite) ParseCiphertextInto(c *Ciphertext, b []byte) error {
+	if len(b) != s.CiphertextBytes() {
+		return lengthError("ciphertext", len(b), s.CiphertextBytes())
+	}
+	if c.s != s || c.half[0] == nil {
+		*c = *s.newCiphertext()
+	}
+	for i := range c.half {
+		if err := s.parseLimbs(fmt.Sprintf("ciphertext part c%d", i), b[i*s.PolyBytes():(i+1)*s.PolyBytes()], c.half[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Polys returns c0 and c1 as ring elements.

@@ -102,8 +102,8 @@ func (p *Poly) Bytes() []byte {
 // ParsePoly decodes Bytes, refusing any other length (ErrLength) and
 // coefficients of Q or more (ErrNotCanonical).
 func (s *Suite) ParsePoly(b []byte) (*Poly, error) {
-	limbs, err := s.parseLimbs("polynomial", b)
-	if err != nil {
+	limbs := make([]uint64, s.p.n*s.conv.w)
+	if err := s.parseLimbs("polynomial", b, limbs); err != nil {
 		return nil, err
 	}
 	p := s.NewPoly()
@@ -112,17 +112,16 @@ func (s *Suite) ParsePoly(b []byte) (*Poly, error) {
 	return p, nil
 }
 
-// parseLimbs decodes one canonical polynomial into integers.
-func (s *Suite) parseLimbs(what string, b []byte) ([]uint64, error) {
+// parseLimbs decodes one canonical polynomial into integers: all of limbs.
+func (s *Suite) parseLimbs(what string, b []byte, limbs []uint64) error {
 	if len(b) != s.PolyBytes() {
-		return nil, lengthError(what, len(b), s.PolyBytes())
+		return lengthError(what, len(b), s.PolyBytes())
 	}
-	limbs := make([]uint64, s.p.n*s.conv.w)
 	largest := minusOne(s.conv.q)
 	if !s.conv.decode(b, s.coefBytes, &largest, limbs) {
-		return nil, fmt.Errorf("%w: %s has a coefficient outside [0,Q) of suite %s", ErrNotCanonical, what, s.p.name)
+		return fmt.Errorf("%w: %s has a coefficient outside [0,Q) of suite %s", ErrNotCanonical, what, s.p.name)
 	}
-	return limbs, nil
+	return nil
 }
 
 // minusOne is v-1 for v > 0.

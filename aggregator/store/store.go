@@ -172,6 +172,7 @@ type Store interface {
 	Party(ctx context.Context, node fl.NodeID) (Party, error)
 	Parties(ctx context.Context) ([]Party, error) // sorted by name
 	Revoke(ctx context.Context, revocation fl.Envelope) error
+	Revoked(ctx context.Context) ([]fl.NodeID, error) // sorted
 	Seen(ctx context.Context, node fl.NodeID, at time.Time) error
 
 	// Document returns any stored document by its digest.
@@ -196,8 +197,12 @@ type Store interface {
 	// EndJob moves a running job into a final phase and enters the refund
 	// (nil for none). doc, when not nil, is stored: the owner's cancellation.
 	EndJob(ctx context.Context, job fl.JobID, phase JobPhase, reason string, doc *fl.Envelope, refund *credit.Transaction) error
+	// Job, Jobs and RunningJobs return jobs, Jobs all of them and RunningJobs
+	// those in JobRunning, both by time of submission. The caller does not change
+	// the joins: as long as nobody joined, calls return the same map.
 	Job(ctx context.Context, job fl.JobID) (Job, error)
-	Jobs(ctx context.Context) ([]Job, error) // by time of submission
+	Jobs(ctx context.Context) ([]Job, error)
+	RunningJobs(ctx context.Context) ([]Job, error)
 
 	// OpenRound stores a plan and the machine's first state (version 1). The
 	// round number must be the job's LastRound+1, else ErrStale.

@@ -2,8 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"credence/aggregator/store"
@@ -185,26 +187,73 @@ func scanJob(scan func(...any) error) (name fl.JobID, j store.Job, err error) {
 		return "", j, err
 	}
 	j.Model, j.SubmitTime = model.digest(), instant(submitted)
-	j.Joins = make(map[fl.NodeID]fl.Envelope)
 	j.Spec, err = decodeDocument(spec.digest(), text)
 	return name, j, err
 }
 
-// joins reads the consents to one job, or to all of them for "".
-func (t tx) joins(of fl.JobID, add func(fl.JobID, fl.NodeID, fl.Envelope)) error {
-	return t.each(`SELECT j.job, j.node, j.document, d.envelope FROM job_joins j JOIN documents d ON d.digest = j.document
-		WHERE ?1 = '' OR j.job = ?1`, []any{string(of)}, func(scan func(...any) error) error {
-		var name fl.JobID
+// joinCache keeps the consents to running jobs, which every poll of every node
+// asks for. Consents are only ever added, so their count tells whether those
+// held are still all there are, whichever process wrote.
+type joinCache struct {
+	mu   sync.Mutex
+	held map[fl.JobID]map[fl.NodeID]fl.Envelope
+}
+
+func (c *joinCache) get(name fl.JobID, count int) (map[fl.NodeID]fl.Envelope, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	joins, ok := c.held[name]
+	return joins, ok && len(joins) == count
+}
+
+// put keeps the consents to a job while it runs, and no longer.
+func (c *joinCache) put(name fl.JobID, phase store.JobPhase, joins map[fl.NodeID]fl.Envelope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if phase != store.JobRunning {
+		delete(c.held, name)
+		return
+	}
+	if c.held == nil {
+		c.held = make(map[fl.JobID]map[fl.NodeID]fl.Envelope)
+	}
+	c.held[name] = joins
+}
+
+// retain forgets the consents to all jobs but these.
+func (c *joinCache) retain(running []fl.JobID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.held, func(name fl.JobID, _ map[fl.NodeID]fl.Envelope) bool { return !slices.Contains(running, name) })
+}
+
+// joins returns the consents to a job, from memory where they are held.
+func (t tx) joins(cache *joinCache, name fl.JobID, phase store.JobPhase) (map[fl.NodeID]fl.Envelope, error) {
+	var count int
+	if _, err := t.one("SELECT count(*) FROM job_joins WHERE job = ?", []any{string(name)}, &count); err != nil {
+		return nil, err
+	}
+	if joins, held := cache.get(name, count); held && phase == store.JobRunning {
+		return joins, nil
+	}
+	joins := make(map[fl.NodeID]fl.Envelope, count)
+	err := t.each(`SELECT j.node, j.document, d.envelope FROM job_joins j JOIN documents d ON d.digest = j.document
+		WHERE j.job = ?`, []any{string(name)}, func(scan func(...any) error) error {
 		var node fl.NodeID
 		var digest digestColumn
 		var text []byte
-		if err := scan(&name, &node, &digest, &text); err != nil {
+		if err := scan(&node, &digest, &text); err != nil {
 			return err
 		}
-		e, err := decodeDocument(digest.digest(), text)
-		add(name, node, e)
+		var err error
+		joins[node], err = decodeDocument(digest.digest(), text)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	cache.put(name, phase, joins)
+	return joins, nil
 }
 
 // Job implements store.Store.
@@ -222,7 +271,8 @@ func (s *Store) Job(ctx context.Context, name fl.JobID) (j store.Job, err error)
 		case !found:
 			return fmt.Errorf("%w: there is no job %q", store.ErrNotFound, name)
 		}
-		return t.joins(name, func(_ fl.JobID, node fl.NodeID, e fl.Envelope) { j.Joins[node] = e })
+		j.Joins, err = t.joins(&s.joins, name, j.Phase)
+		return err
 	})
 	if err != nil {
 		return store.Job{}, err
@@ -231,23 +281,39 @@ func (s *Store) Job(ctx context.Context, name fl.JobID) (j store.Job, err error)
 }
 
 // Jobs implements store.Store.
-func (s *Store) Jobs(ctx context.Context) (jobs []store.Job, err error) {
-	err = s.view(ctx, "listing the jobs", func(t tx) error {
-		index := make(map[fl.JobID]int)
-		err := t.each(selectJobs+" ORDER BY j.submitted_at, j.seq", nil, func(scan func(...any) error) error {
+func (s *Store) Jobs(ctx context.Context) ([]store.Job, error) {
+	jobs, _, err := s.jobs(ctx, "listing the jobs", "")
+	return jobs, err
+}
+
+// RunningJobs implements store.Store.
+func (s *Store) RunningJobs(ctx context.Context) ([]store.Job, error) {
+	jobs, names, err := s.jobs(ctx, "listing the running jobs", " WHERE j.phase = ?", string(store.JobRunning))
+	if err == nil {
+		s.joins.retain(names)
+	}
+	return jobs, err
+}
+
+func (s *Store) jobs(ctx context.Context, doing, where string, args ...any) (jobs []store.Job, names []fl.JobID, err error) {
+	err = s.view(ctx, doing, func(t tx) error {
+		err := t.each(selectJobs+where+" ORDER BY j.submitted_at, j.seq", args, func(scan func(...any) error) error {
 			name, j, err := scanJob(scan)
-			index[name] = len(jobs)
-			jobs = append(jobs, j)
+			names, jobs = append(names, name), append(jobs, j)
 			return err
 		})
-		return errors.Join(err, t.joins("", func(name fl.JobID, node fl.NodeID, e fl.Envelope) {
-			if i, ok := index[name]; ok {
-				jobs[i].Joins[node] = e
+		if err != nil {
+			return err
+		}
+		for i, name := range names {
+			if jobs[i].Joins, err = t.joins(&s.joins, name, jobs[i].Phase); err != nil {
+				return err
 			}
-		}))
+		}
+		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return jobs, nil
+	return jobs, names, nil
 }

@@ -26,6 +26,7 @@ const (
 	busyTimeout   = 20 * time.Second       // how long to wait for another process
 	busyRound     = 100 * time.Millisecond // how long SQLite waits by itself, deaf to a context
 	readers       = 4                      // connections that read beside the one that writes
+	pageCache     = 256                    // KiB a connection keeps of the file; SQLite's default is 2000
 )
 
 // Store implements store.Store.
@@ -36,6 +37,7 @@ type Store struct {
 	now   func() time.Time
 
 	epochs epochCache
+	joins  joinCache
 }
 
 var _ store.Store = (*Store)(nil)
@@ -159,6 +161,7 @@ func connect(path string, connections int, busy time.Duration) (*sql.DB, error) 
 		"_dqs":    {"0"},         // a name in double quotes is a name, never a string
 		"_pragma": {
 			fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()),
+			fmt.Sprintf("cache_size(-%d)", pageCache),
 			"foreign_keys(1)",
 			"journal_mode(WAL)",
 			"recursive_triggers(1)", // else INSERT OR REPLACE would get past the append-only triggers

@@ -268,6 +268,19 @@ func (s *Store) Revoke(ctx context.Context, revocation fl.Envelope) error {
 	})
 }
 
+// Revoked implements store.Store.
+func (s *Store) Revoked(ctx context.Context) (nodes []fl.NodeID, err error) {
+	err = s.view(ctx, "listing the revoked parties", func(t tx) error {
+		return t.each("SELECT node FROM parties WHERE revocation IS NOT NULL ORDER BY node", nil, func(scan func(...any) error) error {
+			var node fl.NodeID
+			err := scan(&node)
+			nodes = append(nodes, node)
+			return err
+		})
+	})
+	return nodes, err
+}
+
 // Seen implements store.Store. An earlier time than the one held changes
 // nothing.
 func (s *Store) Seen(ctx context.Context, node fl.NodeID, at time.Time) error {

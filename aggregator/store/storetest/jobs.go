@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ func testSubmitJob(t *testing.T, open Open) {
 	for _, j := range jobs {
 		order = append(order, j.Spec.Digest())
 	}
+	running, err := s.RunningJobs(ctx)
+	must(t, err)
+	equal(t, running, jobs)
 	equal(t, order, []fl.Digest{jobSpec("early", 1).Digest(), spec.Digest(), jobSpec("same", 1).Digest()})
 }
 
@@ -59,9 +63,20 @@ func testJoinJob(t *testing.T, open Open) {
 	j, err := s.Job(ctx, "j")
 	must(t, err)
 	equal(t, j.Joins, want)
-	jobs, err := s.Jobs(ctx)
+	for _, list := range []func(context.Context) ([]store.Job, error){s.Jobs, s.RunningJobs} {
+		jobs, err := list(ctx)
+		must(t, err)
+		equal(t, jobs[0].Joins, want)
+	}
+	// Joins are seen that came after the last look, also those by another
+	// process, and what was handed out before stays as it was.
+	later := jobJoin(spec, "j", "d", 7)
+	must(t, s.JoinJob(ctx, later))
+	equal(t, len(j.Joins), 2)
+	running, err := s.RunningJobs(ctx)
 	must(t, err)
-	equal(t, jobs[0].Joins, want)
+	want["d"] = later
+	equal(t, running[0].Joins, want)
 
 	back := transfer("refund/j", "escrow/j", "party/owner", 10)
 	must(t, s.EndJob(ctx, "j", store.JobDone, "", nil, &back))
@@ -91,6 +106,9 @@ func testEndJob(t *testing.T, open Open) {
 	wants(t, s.EndJob(ctx, "j", store.JobFailed, "enough", nil, nil), store.ErrStale)
 	wants(t, s.EndJob(ctx, "j", store.JobCancelled, "otherwise", nil, nil), store.ErrStale)
 	wants(t, s.EndJob(ctx, "j", store.JobCancelled, "enough", &cancel, &less), store.ErrConflict)
+	running, err := s.RunningJobs(ctx)
+	must(t, err)
+	equal(t, len(running), 0)
 	j, err := s.Job(ctx, "j")
 	must(t, err)
 	equal(t, j, store.Job{Spec: spec, Phase: store.JobCancelled, Reason: "enough", Model: digest("initial"), SubmitTime: start})

@@ -139,6 +139,10 @@ func testParties(t *testing.T, open Open) {
 	wants(t, s.Revoke(ctx, revocation("nobody", "x")), store.ErrNotFound)
 	refuses(t, s.Revoke(ctx, want["a"]))
 
+	revoked, err := s.Revoked(ctx)
+	must(t, err)
+	equal(t, len(revoked), 0)
+
 	must(t, s.Seen(ctx, "a", start.Add(time.Minute)))
 	must(t, s.Seen(ctx, "a", start)) // messages overtake each other
 	gone := revocation("b", "left")
@@ -146,6 +150,10 @@ func testParties(t *testing.T, open Open) {
 		must(t, s.Revoke(ctx, gone))
 	}
 	wants(t, s.Revoke(ctx, revocation("b", "thrown out")), store.ErrConflict)
+	must(t, s.Revoke(ctx, revocation("a", "left too")))
+	revoked, err = s.Revoked(ctx)
+	must(t, err)
+	equal(t, revoked, []fl.NodeID{"a", "b"})
 	a, err := s.Party(ctx, "a")
 	must(t, err)
 	if !a.LastSeen.Equal(start.Add(time.Minute)) {

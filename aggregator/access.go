@@ -19,17 +19,17 @@ func (a *Aggregator) mayRead(ctx context.Context, node fl.NodeID, digest, via fl
 	if err != nil {
 		return err
 	}
-	named, err := readable(envelope, node)
+	may, err := readable(envelope, node)
 	switch envelope.Kind {
 	case fl.Complaint{}.Kind():
-		named, err = a.disputedBoxes(ctx, envelope)
+		may, err = a.disputedBoxes(ctx, envelope)
 	case fl.DecryptionShare{}.Kind():
-		named, err = a.publishedShares(ctx, envelope)
+		may, err = a.publishedShares(ctx, envelope)
 	}
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", via.Short(), err)
 	}
-	if !slices.Contains(named, digest) {
+	if !slices.Contains(may, digest) {
 		return fl.Refuse(fl.CodeNotAllowed, node, "%s may not read blob %s through the %s %s", node, digest.Short(), envelope.Kind, via.Short())
 	}
 	return nil
@@ -45,11 +45,11 @@ func readable(envelope fl.Envelope, node fl.NodeID) ([]fl.Digest, error) {
 	case fl.Plan{}.Kind():
 		var d fl.Plan
 		err := envelope.Read(&d)
-		return []fl.Digest{d.BaseModel}, err
+		return named(d.BaseModel, d.BaseState), err
 	case fl.Manifest{}.Kind():
 		var d fl.Manifest
 		err := envelope.Read(&d)
-		return []fl.Digest{d.BaseModel, d.Model}, err
+		return named(d.BaseModel, d.Model, d.State), err
 	case fl.KeyReveal{}.Kind():
 		var d fl.KeyReveal
 		err := envelope.Read(&d)
@@ -101,6 +101,9 @@ func readable(envelope fl.Envelope, node fl.NodeID) ([]fl.Digest, error) {
 	}
 	return nil, nil
 }
+
+// named leaves out the digests that were never set.
+func named(digests ...fl.Digest) []fl.Digest { return slices.DeleteFunc(digests, fl.Digest.IsZero) }
 
 // disputedBoxes lists the boxes that a complaint is about: everybody may judge
 // them.

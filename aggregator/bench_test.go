@@ -57,6 +57,7 @@ type bench struct {
 	parties map[fl.NodeID]*party
 	members []fl.NodeID
 	sent    map[fl.Digest]bool // blobs of the parties
+	carries int                // shards that whoever enrols next can carry; 0: all
 }
 
 // party is one institution as a test plays it.
@@ -130,6 +131,7 @@ func (b *bench) enrol(name fl.NodeID, credits int64, roles ...fl.Role) *party {
 	b.must(err)
 	_, err = b.a.enrol(b.ctx, token.Secret, csr, p.sign(identity.EnrolmentRequest{
 		Genesis: b.a.genesisID, Token: identity.SecretDigest(token.Secret), Node: name, SigningKey: p.keys.SigningPublic(), CSR: fl.DigestBytes(csr),
+		Capability: fl.Capability{MaxShards: b.carries},
 	}))
 	b.must(err)
 	b.must(b.a.store.Seen(b.ctx, name, b.a.now()))
@@ -398,15 +400,11 @@ func (b *bench) expectModel(r roundNow) fl.Digest {
 			}
 		}
 	}
-	mean, _, err := fl.MeanUpdate(r.plan, testParameters, contributors, sums)
-	b.must(err)
 	base, err := fl.DecodeParameters(b.blob(r.plan.BaseModel), testParameters)
 	b.must(err)
-	strategy, err := fl.NewStrategy(spec.Strategy)
+	next, err := fl.Advance(spec.Strategy, r.plan, contributors, sums, base, nil)
 	b.must(err)
-	next, err := strategy.Apply(base, mean)
-	b.must(err)
-	return fl.DigestBytes(fl.EncodeParameters(next))
+	return fl.DigestBytes(fl.EncodeParameters(next.Params))
 }
 
 // dump writes down everything that the store remembers, but for when a party

@@ -61,8 +61,8 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	case max(s.CohortSize, s.MinCohort) > a.suite.MaxCohort():
 		return time.Time{}, fl.Refuse(fl.CodeNotAllowed, s.Owner, "a cohort of %d: suite %s sums at most %d updates", max(s.CohortSize, s.MinCohort), a.suite.Name(), a.suite.MaxCohort())
 	}
-	if _, err := fl.ShardMap(s.Parameters, a.suite.Values()); err != nil {
-		return time.Time{}, fl.Refuse(fl.CodeMalformed, s.Owner, "%s", err)
+	if err := a.checkStrategy(ctx, s); err != nil {
+		return time.Time{}, err
 	}
 	raw, err := a.takeBlob(ctx, s.Owner, "initial model", s.InitialModel, 4*s.Parameters)
 	if err != nil {
@@ -81,6 +81,42 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	}
 	a.log.Info("job submitted", "job", s.Job, "owner", s.Owner, "rounds", s.Rounds, "budget", s.Budget)
 	return at, nil
+}
+
+// checkStrategy refuses a job whose strategy this federation cannot carry out.
+func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
+	size, err := s.Strategy.UploadSize(s.Parameters)
+	if err != nil {
+		return fl.Refuse(fl.CodeMalformed, s.Owner, "%s", err)
+	}
+	shards, err := fl.ShardMap(size, a.suite.Values())
+	if err != nil {
+		return fl.Refuse(fl.CodeMalformed, s.Owner, "%s", err)
+	}
+	if groups := s.Strategy.Robust.Groups; groups*s.MinCohort > a.suite.MaxCohort() {
+		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%d groups of at least %d clients: suite %s takes cohorts of at most %d; lower robust.groups", groups, s.MinCohort, a.suite.Name(), a.suite.MaxCohort())
+	}
+	if !s.Strategy.WholeVector() {
+		return nil
+	}
+	parties, err := a.store.Parties(ctx)
+	if err != nil {
+		return err
+	}
+	nodes, able := 0, 0
+	for _, p := range parties {
+		if p.Revocation != nil || !p.Enrolment.Has(fl.RoleNode) {
+			continue
+		}
+		nodes++
+		if most := p.Enrolment.Capability.MaxShards; most == 0 || most >= len(shards) {
+			able++
+		}
+	}
+	if able < nodes && able < s.MinCohort {
+		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%s does not cut an upload into parts, and %d of %d nodes can carry its %d ciphertexts: at least %d are needed; use fedavg or a smaller model", s.Strategy.Name, able, nodes, len(shards), s.MinCohort)
+	}
+	return nil
 }
 
 // acceptJoin takes in a node's consent to a job.

@@ -120,6 +120,18 @@ func (a *Aggregator) namedElsewhere(ctx context.Context, kept []store.Round) (ma
 		}
 		for _, m := range models {
 			named[m.Model] = true
+			if spec.Strategy.StateSize(spec.Parameters) == 0 {
+				continue
+			}
+			doc, err := a.store.Document(ctx, m.Manifest)
+			if err != nil {
+				return nil, err
+			}
+			var manifest fl.Manifest
+			if err := doc.Read(&manifest); err != nil {
+				return nil, err
+			}
+			named[manifest.State] = true
 		}
 	}
 	epochs, err := a.store.Epochs(ctx)

@@ -435,17 +435,10 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	for i, s := range seal.Sums {
 		contributors[i] = s.Contributors
 	}
-	mean, figures, err := fl.MeanUpdate(plan, j.spec.Parameters, contributors, got.sums)
-	got.sums = nil // as large as the model, each: the next may take the place of the last
+	model, stateID, figures, err := a.nextModel(ctx, j, plan, contributors, got.sums)
 	var outside *fl.RangeError
-	if errors.As(err, &outside) {
-		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})
-	}
-	if err != nil {
-		return err
-	}
-	model, err := a.nextModel(ctx, j, plan, mean)
-	if errors.Is(err, errStrategy) {
+	var impossible *fl.StrategyError
+	if errors.As(err, &outside) || errors.As(err, &impossible) {
 		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: err.Error(), At: a.now()}, stepExtras{})
 	}
 	if err != nil {
@@ -463,7 +456,7 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 		Genesis: a.genesisID, JobSpec: j.specID, Job: r.Job, Round: r.Number, Version: j.Version + 1,
 		Plan: r.Plan.Digest(), Seal: state.Seal, EpochKey: plan.EpochKey,
 		KeyHolders: without(holders, got.wrong), WrongShare: union(state.Wrong, got.wrong), SharesChecked: got.checked,
-		BaseModel: plan.BaseModel, Model: model, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup, Epsilon: "infinity",
+		BaseModel: plan.BaseModel, Model: model, State: stateID, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup, Epsilon: "infinity",
 		Postings: postings, SealedAt: state.SealedAt, OpenedAt: state.OpenedAt,
 	}
 	doc, err := a.sign(manifest)
@@ -501,27 +494,37 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	return err
 }
 
-// errStrategy says that the mean gives no model: the round cannot be published.
-var errStrategy = errors.New("the strategy gives no model")
-
-func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, mean []float64) (fl.Digest, error) {
-	strategy, err := fl.NewStrategy(j.spec.Strategy)
-	if err != nil {
-		return fl.Digest{}, err
+// nextModel makes the next model from the opened sums and stores it with what
+// the strategy keeps.
+func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, contributors [][]fl.NodeID, sums [][]int64) (model, kept fl.Digest, figures fl.Figures, err error) {
+	read := func(digest fl.Digest, n int) ([]float32, error) {
+		raw, err := a.blobs.Get(ctx, digest)
+		if err != nil {
+			return nil, err
+		}
+		return fl.DecodeParameters(raw, n)
 	}
-	raw, err := a.blobs.Get(ctx, plan.BaseModel)
+	global, err := read(plan.BaseModel, j.spec.Parameters)
 	if err != nil {
-		return fl.Digest{}, err
+		return model, kept, figures, err
 	}
-	global, err := fl.DecodeParameters(raw, j.spec.Parameters)
+	var state []float32
+	if !plan.BaseState.IsZero() {
+		if state, err = read(plan.BaseState, j.spec.Strategy.StateSize(j.spec.Parameters)); err != nil {
+			return model, kept, figures, err
+		}
+	}
+	next, err := fl.Advance(j.spec.Strategy, plan, contributors, sums, global, state)
 	if err != nil {
-		return fl.Digest{}, err
+		return model, kept, figures, err
 	}
-	next, err := strategy.Apply(global, mean)
-	if err != nil {
-		return fl.Digest{}, fmt.Errorf("%w: %w", errStrategy, err)
+	if next.State != nil {
+		if kept, err = a.blobs.Put(ctx, fl.EncodeParameters(next.State)); err != nil {
+			return model, kept, figures, err
+		}
 	}
-	return a.blobs.Put(ctx, fl.AppendParameters(raw[:0], next)) // in the place of the old one
+	model, err = a.blobs.Put(ctx, fl.EncodeParameters(next.Params))
+	return model, kept, next.Figures, err
 }
 
 // payout computes what the round pays.

@@ -40,6 +40,9 @@ func (r *Remote) SubmitJob(ctx context.Context, o JobOptions) (fl.JobSpec, error
 	if err := o.Training.Validate(); err != nil {
 		return fl.JobSpec{}, err
 	}
+	if o.Strategy, err = CompleteStrategy(o.Strategy, o.Training, model); err != nil {
+		return fl.JobSpec{}, err
+	}
 	spec := fl.JobSpec{
 		Genesis: r.home.GenesisID, Job: o.Job, Owner: r.home.Node,
 		Schema: fl.DigestBytes([]byte(o.SchemaText)), SchemaText: o.SchemaText,

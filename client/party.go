@@ -148,9 +148,11 @@ func (r *Remote) Pull(ctx context.Context, job fl.JobID, version uint64) (Publis
 	case p.Version.Manifest.JobSpec != view.SpecID || p.Version.Manifest.Genesis != r.home.GenesisID:
 		return Published{}, errors.New("the manifest is for another job or federation than the aggregator says")
 	}
-	if p.Model, _, err = ReadWork(p.Spec); err != nil {
+	work, err := ReadWork(p.Spec)
+	if err != nil {
 		return Published{}, err
 	}
+	p.Model = work.Model
 	if p.Params, err = r.Parameters(ctx, p.Version, p.Spec.Parameters); err != nil {
 		return Published{}, err
 	}

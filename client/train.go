@@ -16,12 +16,9 @@ import (
 // work is a job as a node trains it: the model and the data stay loaded
 // between rounds.
 type work struct {
-	spec     fl.JobSpec
-	specID   fl.Digest
-	model    *models.Model
-	training models.TrainConfig
-	train    fl.Examples
-	test     fl.Examples
+	LocalWork
+	spec   fl.JobSpec
+	specID fl.Digest
 }
 
 // openJob decodes a job, checks its owner's signature and loads what it needs.
@@ -54,39 +51,46 @@ func (n *Node) openJob(ctx context.Context, raw []byte) (*work, error) {
 	if err := n.config.Consent.allows(w.spec); err != nil {
 		return nil, &declineError{err}
 	}
-	if w.model, w.training, err = ReadWork(w.spec); err != nil {
+	if w.LocalWork, err = ReadWork(w.spec); err != nil {
 		return nil, &declineError{err}
 	}
-	if w.train, w.test, err = n.config.load(w.spec.SchemaText); err != nil {
+	if w.Train, w.Test, err = n.config.load(w.spec.SchemaText); err != nil {
 		return nil, &declineError{err}
 	}
-	if w.train.Rows == 0 {
+	if w.Train.Rows == 0 {
 		return nil, &declineError{errors.New("the data hold no training rows")}
 	}
-	n.log.Info("data loaded", "job", w.spec.Job, "train", w.train.Rows, "test", w.test.Rows, "features", w.train.Features)
+	n.log.Info("data loaded", "job", w.spec.Job, "train", w.Train.Rows, "test", w.Test.Rows, "features", w.Train.Features)
 	n.jobs[w.specID] = w
 	return w, nil
 }
 
-// ReadWork decodes the parts of a job that only nodes and owners read: the
-// model and the training settings.
-func ReadWork(spec fl.JobSpec) (*models.Model, models.TrainConfig, error) {
+// ReadWork decodes the parts of a job that only nodes and owners read, the model
+// and the training settings, and checks that they and the strategy go together.
+// The result has no data.
+func ReadWork(spec fl.JobSpec) (LocalWork, error) {
 	modelSpec, err := models.ParseSpec(spec.Model)
 	if err != nil {
-		return nil, models.TrainConfig{}, fmt.Errorf("the job's model: %w", err)
+		return LocalWork{}, fmt.Errorf("the job's model: %w", err)
 	}
 	model, err := models.New(modelSpec)
 	if err != nil {
-		return nil, models.TrainConfig{}, fmt.Errorf("the job's model: %w", err)
+		return LocalWork{}, fmt.Errorf("the job's model: %w", err)
 	}
 	if model.NumParameters() != spec.Parameters {
-		return nil, models.TrainConfig{}, fmt.Errorf("the job says %d parameters and its model has %d", spec.Parameters, model.NumParameters())
+		return LocalWork{}, fmt.Errorf("the job says %d parameters and its model has %d", spec.Parameters, model.NumParameters())
 	}
 	var training models.TrainConfig
 	if err := fl.DecodeCanonical(spec.Training, &training); err != nil {
-		return nil, models.TrainConfig{}, fmt.Errorf("the job's training: %w", err)
+		return LocalWork{}, fmt.Errorf("the job's training: %w", err)
 	}
-	return model, training, training.Validate()
+	if err := training.Validate(); err != nil {
+		return LocalWork{}, err
+	}
+	if err := CheckWork(spec.Strategy, training, model); err != nil {
+		return LocalWork{}, fmt.Errorf("the job's training: %w", err)
+	}
+	return LocalWork{Model: model, Training: training, Strategy: spec.Strategy, Rounds: spec.Rounds}, nil
 }
 
 // declineError is a reason why this node does not take part; it is told to the
@@ -104,11 +108,11 @@ func (n *Node) consider(ctx context.Context, task *flpb.OfferTask) error {
 		return err
 	}
 	if err := n.send(ctx, fl.JobJoin{
-		Genesis: n.home.GenesisID, JobSpec: w.specID, Job: w.spec.Job, Node: n.home.Node, Samples: int64(w.train.Rows), JoinedAt: fl.Instant(n.now()),
+		Genesis: n.home.GenesisID, JobSpec: w.specID, Job: w.spec.Job, Node: n.home.Node, Samples: int64(w.Train.Rows), JoinedAt: fl.Instant(n.now()),
 	}); err != nil {
 		return err
 	}
-	n.log.Info("joined job", "job", w.spec.Job, "owner", w.spec.Owner, "samples", w.train.Rows)
+	n.log.Info("joined job", "job", w.spec.Job, "owner", w.spec.Owner, "samples", w.Train.Rows)
 	return nil
 }
 
@@ -127,7 +131,8 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 		if n.now().After(plan.Deadline) {
 			return fl.Refuse(fl.CodeLate, n.home.Node, "round %d of job %s ended at %s by this machine's clock", plan.Round, plan.Job, plan.Deadline.Format(time.RFC3339))
 		}
-		header, ciphertexts, err = n.makeUpdate(ctx, task, planEnvelope.Digest(), plan, k)
+		var state []byte
+		header, ciphertexts, state, err = n.makeUpdate(ctx, task, planEnvelope.Digest(), plan, k)
 		var decline *declineError
 		if errors.As(err, &decline) {
 			reason := decline.Error()
@@ -135,6 +140,9 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return n.send(ctx, fl.Decline{Genesis: plan.Genesis, Plan: planEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node, Reason: reason[:min(len(reason), 1000)]})
 		}
 		if err != nil {
+			return err
+		}
+		if err := n.outbox.keepState(plan.Job, plan.Round, state); err != nil { // before the header, which says that the update is whole
 			return err
 		}
 		if err := n.outbox.keep(plan.Job, plan.Round, header, ciphertexts); err != nil {
@@ -152,56 +160,105 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 	return n.outbox.receive(plan.Job, plan.Round, header.Digest())
 }
 
-// makeUpdate trains, quantises and encrypts.
-func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.Digest, plan fl.Plan, k *epochKey) (fl.Envelope, [][]byte, error) {
+// makeUpdate trains, quantises and encrypts. state is what the node keeps if the
+// round is published, encoded; nil when it keeps nothing.
+func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.Digest, plan fl.Plan, k *epochKey) (signed fl.Envelope, ciphertexts [][]byte, state []byte, err error) {
+	fail := func(err error) (fl.Envelope, [][]byte, []byte, error) { return fl.Envelope{}, nil, nil, err }
 	w, err := n.openJob(ctx, task.GetJobSpec())
 	if err != nil {
-		return fl.Envelope{}, nil, err
+		return fail(err)
 	}
-	assignment, in := plan.Assigned(n.home.Node)
-	switch {
-	case !in:
-		return fl.Envelope{}, nil, errors.New("the plan does not name this node")
-	case plan.JobSpec != w.specID || plan.Clip != w.spec.Clip || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
-		return fl.Envelope{}, nil, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
-	}
-	raw, err := n.remote.Fetch(ctx, plan.BaseModel, planID)
+	local, err := n.localRound(ctx, w, planID, plan)
 	if err != nil {
-		return fl.Envelope{}, nil, err
-	}
-	global, err := fl.DecodeParameters(raw, w.spec.Parameters)
-	if err != nil {
-		return fl.Envelope{}, nil, err
+		return fail(err)
 	}
 	started := n.now()
-	update, err := LocalUpdate(ctx, w.model, w.training, global, w.train, w.test, plan, assignment)
+	update, err := w.Update(ctx, local)
 	var diverged *models.DivergedError
-	if errors.As(err, &diverged) {
-		return fl.Envelope{}, nil, &declineError{err}
+	var unfit *LocalError
+	if errors.As(err, &diverged) || errors.As(err, &unfit) {
+		return fail(&declineError{err})
 	}
 	if err != nil {
-		return fl.Envelope{}, nil, err
+		return fail(err)
 	}
 	trained := n.now()
-	values, err := fl.QuantiseUpdate(plan, n.home.Node, update.Delta, update.Figures)
+	values, err := fl.QuantiseUpdate(plan, n.home.Node, update.Upload, update.Figures)
 	if err != nil {
-		return fl.Envelope{}, nil, err
+		return fail(err)
 	}
 	header := fl.UpdateHeader{
 		Genesis: plan.Genesis, Plan: planID, EpochKey: plan.EpochKey, Job: plan.Job, Round: plan.Round, Node: n.home.Node,
 		Steps: int64(update.Steps), ProofLevel: plan.ProofLevel,
 	}
-	ciphertexts, err := n.encrypt(ctx, plan, k, values, &header)
-	if err != nil {
-		return fl.Envelope{}, nil, err
+	if ciphertexts, err = n.encrypt(ctx, plan, k, values, &header); err != nil {
+		return fail(err)
 	}
-	signed, err := fl.Sign(header, n.home.Node, n.home.Keys.Signing)
-	if err != nil {
-		return fl.Envelope{}, nil, err
+	if signed, err = fl.Sign(header, n.home.Node, n.home.Keys.Signing); err != nil {
+		return fail(err)
 	}
 	n.log.Info("update made", "job", plan.Job, "round", plan.Round, "steps", update.Steps, "loss", update.Loss,
 		"train", trained.Sub(started).Round(time.Millisecond), "encrypt", n.now().Sub(trained).Round(time.Millisecond))
-	return signed, ciphertexts, nil
+	if own := update.Personal; own != nil {
+		n.log.Info("own model", "job", plan.Job, "round", plan.Round, "correct", own.Correct, "count", own.Count)
+	}
+	if w.Strategy.ClientState() {
+		state = EncodeLocalState(update.State)
+	}
+	return signed, ciphertexts, state, nil
+}
+
+// localRound gathers what local work needs: the plan's model, what the strategy
+// kept with it, and what this node kept. A plan that does not follow from the
+// job that the node consented to is declined.
+func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan fl.Plan) (LocalRound, error) {
+	r := LocalRound{Plan: plan}
+	var in bool
+	r.Assignment, in = plan.Assigned(n.home.Node)
+	s := w.spec.Strategy
+	switch {
+	case !in:
+		return r, errors.New("the plan does not name this node")
+	case !w.follows(plan):
+		return r, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
+	}
+	read := func(digest fl.Digest, size int) ([]float32, error) {
+		raw, err := n.remote.Fetch(ctx, digest, planID)
+		if err != nil {
+			return nil, err
+		}
+		return fl.DecodeParameters(raw, size)
+	}
+	var err error
+	if r.Global, err = read(plan.BaseModel, w.spec.Parameters); err != nil {
+		return r, err
+	}
+	if s.Name == fl.Scaffold && !plan.BaseState.IsZero() { // the clients of the others do not need it
+		if r.ServerState, err = read(plan.BaseState, s.StateSize(w.spec.Parameters)); err != nil {
+			return r, err
+		}
+	}
+	if s.ClientState() {
+		r.Mine, err = n.localState(ctx, w, plan)
+	}
+	return r, err
+}
+
+// follows reports whether a plan's terms are those of the job: nothing that the
+// node consented to is changed, the groups are the job's, and there is a
+// strategy's state where one was kept. (A round may give the initial model
+// again, so that model alone does not say whether it is the first.)
+func (w *work) follows(plan fl.Plan) bool {
+	s := w.spec.Strategy
+	switch {
+	case plan.JobSpec != w.specID || plan.Clip != w.spec.Clip || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
+		return false
+	case plan.Groups != s.Robust.Groups:
+		return false
+	case s.StateSize(w.spec.Parameters) == 0:
+		return plan.BaseState.IsZero()
+	}
+	return !plan.BaseState.IsZero() || plan.BaseModel == w.spec.InitialModel
 }
 
 // encrypt makes the ciphertexts of an update and, where the plan asks for it,
@@ -241,53 +298,6 @@ func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []
 	n.log.Info("update attested", "job", plan.Job, "round", plan.Round, "shards", len(shards), "setup", p.setup, "prove", took.Round(time.Millisecond))
 	header.Attestation = fl.DigestBytes(attestation)
 	return append(blobs, attestation), nil
-}
-
-// Update is what local training gives: the change of the whole parameter
-// vector and the evaluation of the model that it started from.
-type Update struct {
-	Delta   []float64
-	Figures fl.Figures
-	Steps   int
-	Loss    float64
-}
-
-// LocalUpdate trains the assigned shards of a global model on a node's data,
-// starting the shuffle from the plan's public seed, and evaluates the global
-// model on the node's held-out rows (on its training rows when it holds none
-// out). It is the one definition of local work, for live nodes and for
-// baselines.
-func LocalUpdate(ctx context.Context, model *models.Model, training models.TrainConfig, global []float32, train, test fl.Examples, plan fl.Plan, assignment fl.Assignment) (Update, error) {
-	held := test
-	if held.Rows == 0 {
-		held = train
-	}
-	evaluation, err := model.Evaluate(global, held)
-	if err != nil {
-		return Update{}, err
-	}
-	all, err := fl.ShardMap(len(global), plan.Slots)
-	if err != nil {
-		return Update{}, err
-	}
-	shards := make([]fl.Shard, 0, len(assignment.Shards))
-	for _, s := range assignment.Shards {
-		shards = append(shards, all[s])
-	}
-	training.Seed ^= plan.Seed + plan.Round*0x9e3779b97f4a7c15
-	result, err := model.Train(ctx, global, train, training, shards, nil)
-	if err != nil {
-		return Update{}, err
-	}
-	figures, err := fl.NewFigures(evaluation.LossSum, evaluation.Correct, evaluation.Count)
-	if err != nil {
-		return Update{}, err
-	}
-	u := Update{Delta: make([]float64, len(global)), Steps: result.Steps, Loss: result.Loss, Figures: figures}
-	for i, after := range result.Params {
-		u.Delta[i] = float64(after) - float64(global[i])
-	}
-	return u, nil
 }
 
 // EncodeTraining and EncodeModel write the parts of a job that ReadWork reads.

@@ -35,7 +35,7 @@ func samples() []Document {
 		&ComplaintAnswer{Genesis: g, EpochPlan: plan, Node: "north", Stage: StageRound, Plan: key, Complaint: key, Receiver: "south", Keys: []AnsweredKey{{0, k32}, {1, k32}}},
 		&Verdict{Genesis: g, EpochPlan: plan, Guilty: "south", Ground: GroundDealing, Evidence: []Digest{key}, Reason: "a box", At: at},
 		&JobSpec{Genesis: g, Job: "job", Owner: "north", Schema: testDigest("schema"), SchemaText: "schema", Model: json.RawMessage(`{"a":1}`), Training: json.RawMessage(`{"b":2}`),
-			Parameters: 10, InitialModel: testDigest("m"), Strategy: StrategySpec{FedAvg, 1, WeightUniform}, Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2,
+			Parameters: 10, InitialModel: testDigest("m"), Strategy: StrategySpec{Name: FedAvg, ServerLearningRate: 1, Weighting: WeightUniform}, Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2,
 			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
 		&JobJoin{Genesis: g, JobSpec: plan, Job: "job", Node: "north", Samples: 100, JoinedAt: at},
 		&JobCancel{Genesis: g, JobSpec: plan, Job: "job", Owner: "north", Reason: "done"},
@@ -51,6 +51,25 @@ func samples() []Document {
 		&Manifest{Genesis: g, JobSpec: plan, Job: "job", Round: 2, Version: 1, Plan: plan, Seal: testDigest("s"), EpochKey: key, KeyHolders: []NodeID{"north", "south"},
 			BaseModel: testDigest("m"), Model: testDigest("n"), Figures: Figures{5, 3, 4}, ProofLevel: ProofNone, Epsilon: "infinity",
 			Postings: []Posting{{"escrow/job", -10, "round 2"}, {"operator", 10, "operator"}}, SealedAt: at, OpenedAt: later},
+	}
+}
+
+// variants returns further documents of the same kinds: with the fields that
+// only some strategies have.
+func variants() []Document {
+	at, later := testOpened, testOpened.Add(time.Hour)
+	g, plan, key := testDigest("genesis"), testDigest("plan"), testDigest("key")
+	return []Document{
+		&JobSpec{Genesis: g, Job: "job", Owner: "north", Schema: testDigest("schema"), SchemaText: "schema", Model: json.RawMessage(`{"a":1}`), Training: json.RawMessage(`{"b":2}`),
+			Parameters: 10, InitialModel: testDigest("m"), Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2, CohortSize: 10,
+			Strategy: StrategySpec{Name: FedPer, ServerLearningRate: 1, Weighting: WeightUniform, PersonalLayers: 1, PersonalParameters: 4,
+				Robust: RobustSpec{Rule: TrimmedMean, Groups: 5, Trim: 2}},
+			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
+		&Plan{Genesis: g, JobSpec: plan, Job: "job", Round: 4, EpochKey: key, Epoch: 1, BaseModel: testDigest("m"), BaseState: testDigest("state"), Slots: 35, Shards: 4, Groups: 2, Population: 9,
+			Cohort: []Assignment{{"north", []int{0, 1}, 5}, {"south", []int{2, 3}, 3}}, WeightUnit: 5, MinCohort: 2, Clip: Clip{Value: 0.5}, ValueBits: 14, ProofLevel: ProofNone, Seed: 1, OpenedAt: at, Deadline: later},
+		&Manifest{Genesis: g, JobSpec: plan, Job: "job", Round: 2, Version: 1, Plan: plan, Seal: testDigest("s"), EpochKey: key, KeyHolders: []NodeID{"north", "south"},
+			BaseModel: testDigest("m"), Model: testDigest("n"), State: testDigest("state"), Figures: Figures{5, 3, 4}, ProofLevel: ProofNone, Epsilon: "infinity",
+			Postings: []Posting{}, SealedAt: at, OpenedAt: later},
 	}
 }
 
@@ -204,10 +223,16 @@ func TestJobDocumentsRefuse(t *testing.T) {
 		"no model":            func(s *JobSpec) { s.Model = nil },
 		"no training":         func(s *JobSpec) { s.Training = nil },
 		"strategy":            func(s *JobSpec) { s.Strategy.Name = "x" },
-		"clip":                func(s *JobSpec) { s.Clip.Value = 0 },
-		"rates":               func(s *JobSpec) { s.Rates.Work++ },
-		"negative rate":       func(s *JobSpec) { s.Rates = Rates{1001, -1, 0, 0} },
-		"proof level":         func(s *JobSpec) { s.ProofLevel = "" },
+		"live fedbuff":        func(s *JobSpec) { s.Strategy.Name, s.Strategy.Buffer = FedBuff, 3 },
+		"incomplete fedper":   func(s *JobSpec) { s.Strategy.Name, s.Strategy.PersonalLayers = FedPer, 1 },
+		"nothing shared":      func(s *JobSpec) { s.Strategy = oneOf(FedPer); s.Strategy.PersonalParameters = 10 },
+		"cohort of groups": func(s *JobSpec) {
+			s.Strategy.Robust, s.CohortSize = RobustSpec{Rule: Median, Groups: 3}, 5
+		},
+		"clip":          func(s *JobSpec) { s.Clip.Value = 0 },
+		"rates":         func(s *JobSpec) { s.Rates.Work++ },
+		"negative rate": func(s *JobSpec) { s.Rates = Rates{1001, -1, 0, 0} },
+		"proof level":   func(s *JobSpec) { s.ProofLevel = "" },
 	})
 	refusals(t, map[string]func(*JobJoin){
 		"no samples":       func(j *JobJoin) { j.Samples = 0 },
@@ -284,7 +309,14 @@ func TestPlanRefuses(t *testing.T) {
 		"client twice":     func(p *Plan) { p.Cohort[1].Node = "north" },
 		"odd client":       func(p *Plan) { p.Cohort[1].Node = "S" },
 		"clip":             func(p *Plan) { p.Clip.Norm = math.Inf(1) },
-		"proof level":      func(p *Plan) { p.ProofLevel = "x" },
+		"one group":        func(p *Plan) { p.Groups = 1 },
+		"negative groups":  func(p *Plan) { p.Groups = -2 },
+		"odd groups":       func(p *Plan) { p.Groups = 3 },
+		"two groups of a client": func(p *Plan) {
+			p.Groups = 2
+		},
+		"population":  func(p *Plan) { p.Population = 1 },
+		"proof level": func(p *Plan) { p.ProofLevel = "x" },
 	})
 	p := sample[Plan](t)
 	if a, ok := p.Assigned("south"); !ok || a.Weight != 3 {

@@ -43,7 +43,8 @@ func TestGoldenEnvelopes(t *testing.T) {
 	const file = "testdata/envelopes.txt"
 	var out strings.Builder
 	out.WriteString("# digest and envelope of one document of each kind, signed by the key of seed 0x01 * 32\n")
-	for _, doc := range samples() {
+	all := append(samples(), variants()...)
+	for _, doc := range all {
 		e := mustSign(t, doc)
 		fmt.Fprintf(&out, "%s %s\n", e.Digest(), e.Encode())
 	}
@@ -65,7 +66,7 @@ func TestGoldenEnvelopes(t *testing.T) {
 			t.Errorf("line %d:\ngot  %s\nwant %s", i+1, gotLines[i], wantLines[i])
 		}
 	}
-	for i, doc := range samples() {
+	for i, doc := range all {
 		_, encoded, _ := strings.Cut(wantLines[i+1], " ")
 		e, err := DecodeEnvelope([]byte(encoded))
 		if err != nil {

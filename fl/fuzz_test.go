@@ -95,8 +95,8 @@ func usePlan(t *testing.T, plan Plan) {
 		contributors[s] = nodes
 		sums[s] = make([]int64, min(plan.Slots, MetricSlots+params))
 	}
-	if mean, _, err := MeanUpdate(plan, params, contributors, sums); err == nil && len(mean) != params {
-		t.Fatalf("a mean of %d parameters", len(mean))
+	if means, _, err := GroupMeans(plan, params, contributors, sums); err == nil && len(means) != max(plan.Groups, 1) {
+		t.Fatalf("%d means of %d groups", len(means), plan.Groups)
 	}
 }
 

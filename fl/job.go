@@ -34,16 +34,6 @@ func (c Clip) Validate() error {
 	return nil
 }
 
-// StrategySpec chooses how the mean of the updates becomes a new global model.
-type StrategySpec struct {
-	// Name is one of StrategyNames.
-	Name string `json:"name" yaml:"name"`
-	// ServerLearningRate multiplies the mean update; 1 is plain averaging.
-	ServerLearningRate float64 `json:"server_learning_rate" yaml:"server_learning_rate"`
-	// Weighting is "samples" or "uniform".
-	Weighting string `json:"weighting" yaml:"weighting"`
-}
-
 // Rates divide what a round pays, in parts per thousand of the round's
 // share of the budget. They sum to 1000.
 type Rates struct {
@@ -122,10 +112,29 @@ func (s JobSpec) Validate() error {
 	case len(s.Model) == 0 || len(s.Training) == 0:
 		return errors.New("job: no model or no training")
 	}
-	if err := s.Strategy.Validate(); err != nil {
+	if err := s.validateStrategy(); err != nil {
 		return err
 	}
 	return firstError(s.Job.Validate(), s.Owner.Validate(), s.Clip.Validate(), s.Rates.Validate(), s.ProofLevel.Validate())
+}
+
+// validateStrategy refuses strategies that a live federation cannot carry out
+// for this job.
+func (s JobSpec) validateStrategy() error {
+	if err := s.Strategy.Validate(); err != nil {
+		return err
+	}
+	if err := s.Strategy.live(); err != nil {
+		return err
+	}
+	if _, err := s.Strategy.UploadSize(s.Parameters); err != nil {
+		return err
+	}
+	if groups := s.Strategy.Robust.Groups; groups > 0 && s.CohortSize != 0 && s.CohortSize < groups*s.MinCohort {
+		return fmt.Errorf("job: cohort size %d: %d groups of at least %d clients need %d; raise cohort_size or lower robust.groups",
+			s.CohortSize, groups, s.MinCohort, groups*s.MinCohort)
+	}
+	return nil
 }
 
 // JobJoin is a node's consent to take part in a job, and what it declares it

@@ -59,7 +59,8 @@ type Manifest struct {
 	// wrong share that stays within the noise bound would not be noticed.
 	SharesChecked int        `json:"shares_checked"`
 	BaseModel     Digest     `json:"base_model"`
-	Model         Digest     `json:"model"` // blob: the new global parameters
+	Model         Digest     `json:"model"`          // blob: the new global parameters
+	State         Digest     `json:"state,omitzero"` // blob: what the strategy keeps for the next round; zero when it keeps nothing
 	Figures       Figures    `json:"figures"`
 	ProofLevel    ProofLevel `json:"proof_level"`
 	// ProofSetup says who made the proof keys: "ceremony", "local" (one party,

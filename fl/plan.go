@@ -26,7 +26,7 @@ type Plan struct {
 	Epoch      uint64       `json:"epoch"`
 	BaseModel  Digest       `json:"base_model"` // blob: the global parameters the clients start from
 	Slots      int          `json:"slots"`      // values in a ciphertext; fixes the shard map
-	Shards     int          `json:"shards"`     // size of the shard map
+	Shards     int          `json:"shards"`     // sums to open: the shards of an upload, times Groups
 	Cohort     []Assignment `json:"cohort"`
 	WeightUnit int64        `json:"weight_unit"` // the largest weight
 	MinCohort  int          `json:"min_cohort"`
@@ -35,8 +35,18 @@ type Plan struct {
 	ProofLevel ProofLevel   `json:"proof_level"`
 	ProofKeys  Digest       `json:"proof_keys"` // document; zero at ProofNone
 	Seed       uint64       `json:"seed"`
-	OpenedAt   time.Time    `json:"opened_at"`
-	Deadline   time.Time    `json:"deadline"`
+	// Groups is the number of groups that a robust rule compares, each with sums
+	// of its own: sum g*(Shards/Groups)+s is that of shard s in group g. 0: one sum
+	// of the whole cohort.
+	Groups int `json:"groups,omitempty"`
+	// Population is how many nodes had joined the job, for the strategies that
+	// need it; else 0.
+	Population int `json:"population,omitempty"`
+	// BaseState is what the strategy kept with the base model (blob, as
+	// parameters): zero before the first version and without such a strategy.
+	BaseState Digest    `json:"base_state,omitzero"`
+	OpenedAt  time.Time `json:"opened_at"`
+	Deadline  time.Time `json:"deadline"`
 }
 
 var errNoRound = errors.New("names no round: rounds count from 1")
@@ -61,6 +71,10 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("plan: cohort of %d, minimum %d: want at least 2 and the minimum", len(p.Cohort), p.MinCohort)
 	case p.WeightUnit < 1 || p.WeightUnit > MaxSamples: // so that no sum of weights overflows
 		return fmt.Errorf("plan: weight unit %d: want 1 to %d", p.WeightUnit, int64(MaxSamples))
+	case p.Groups < 0 || p.Groups == 1 || p.Groups > 0 && p.Shards%p.Groups != 0:
+		return fmt.Errorf("plan: %d sums in %d groups: want 0 groups, or at least 2 of equally many sums", p.Shards, p.Groups)
+	case p.Population < 0 || p.Population > 0 && p.Population < len(p.Cohort):
+		return fmt.Errorf("plan: a cohort of %d out of a population of %d", len(p.Cohort), p.Population)
 	case p.ValueBits < 2 || p.ValueBits > 31:
 		return fmt.Errorf("plan: %d value bits: want 2 to 31", p.ValueBits)
 	case !p.Deadline.After(p.OpenedAt):
@@ -80,6 +94,9 @@ func (p Plan) Validate() error {
 			if s < 0 || s >= p.Shards || (j > 0 && s <= a.Shards[j-1]) {
 				return fmt.Errorf("plan: %s: shards %v are not ascending in 0..%d", a.Node, a.Shards, p.Shards-1)
 			}
+			if s/p.UploadShards() != a.Shards[0]/p.UploadShards() {
+				return fmt.Errorf("plan: %s: shards %v are of more than one group", a.Node, a.Shards)
+			}
 			covered[s] = true
 		}
 	}
@@ -91,6 +108,9 @@ func (p Plan) Validate() error {
 	return firstError(p.Job.Validate(), p.Clip.Validate(), p.ProofLevel.Validate(), validNodes("plan: cohort", nodes),
 		validTime("plan: opened_at", p.OpenedAt), validTime("plan: deadline", p.Deadline))
 }
+
+// UploadShards returns the number of ciphertexts that carry one whole upload.
+func (p Plan) UploadShards() int { return p.Shards / max(p.Groups, 1) }
 
 // Assigned returns a client's part of the round, and whether it has one.
 func (p Plan) Assigned(node NodeID) (Assignment, bool) {

@@ -72,8 +72,9 @@ func UnpackShard(shard int, sums []int64, n, params, b int) (Figures, []int64, e
 // QuantiseUpdate turns a client's update into the values of the ciphertexts
 // it sends: one entry for each assigned shard, ascending, without padding.
 //
-// The update is the difference to the plan's base model, for the whole
-// parameter vector; what lies outside the assigned shards is not read. The
+// The update is the whole vector that the strategy uploads (Strategy.Upload),
+// for most the difference to the plan's base model; what lies outside the
+// assigned shards is not read. The
 // assigned part is scaled to the plan's L2 bound, then each coordinate is
 // clipped to the L-infinity bound (so both hold), weighted and rounded with
 // RoundingSource. The figures go into the first assigned shard. The update is
@@ -84,7 +85,7 @@ func QuantiseUpdate(plan Plan, node NodeID, update []float64, figures Figures) (
 	if !ok {
 		return nil, Refuse(CodeNotInCohort, node, "the plan of job %s, round %d does not name it", plan.Job, plan.Round)
 	}
-	shards, err := plan.shardMap(len(update))
+	shards, err := plan.UploadMap(len(update))
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +95,11 @@ func QuantiseUpdate(plan Plan, node NodeID, update []float64, figures Figures) (
 	}
 	parts := make([][]float64, len(assignment.Shards))
 	for i, s := range assignment.Shards {
-		if s < 0 || s >= len(shards) {
-			return nil, fmt.Errorf("plan: %s is assigned shard %d of %d", node, s, len(shards))
+		if s < 0 || s >= plan.Shards {
+			return nil, fmt.Errorf("plan: %s is assigned shard %d of %d", node, s, plan.Shards)
 		}
-		parts[i] = update[shards[s].Offset : shards[s].Offset+shards[s].Length]
+		shard := shards[s%len(shards)]
+		parts[i] = update[shard.Offset : shard.Offset+shard.Length]
 	}
 	norm, err := l2(parts...)
 	if err != nil {
@@ -140,19 +142,19 @@ func quantisePart(q Quantiser, part []float64, norm float64, plan Plan, a Assign
 	return out, nil
 }
 
-// MeanUpdate turns the opened sums of a round into the mean update of the
-// whole parameter vector (params long) and the cohort's figures.
-// contributors[s] says whose ciphertexts are in sums[s]; sums[s] holds the
-// MetricSlots, the parameters of shard s and possibly padding. Each shard is
-// divided by the weights of its own contributors. A sum that no honest cohort
-// can produce is a *RangeError that names shard and slot.
-func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) ([]float64, Figures, error) {
-	shards, err := plan.shardMap(params)
+// GroupMeans turns the opened sums of a round into the mean upload of every
+// group of the plan, each size long (one group without a robust rule), and the
+// cohort's figures. contributors[s] says whose ciphertexts are in sums[s];
+// sums[s] holds the MetricSlots, the values of its shard and possibly padding.
+// Each sum is divided by the weights of its own contributors. A sum that no
+// honest cohort can produce is a *RangeError that names its index and the slot.
+func GroupMeans(plan Plan, size int, contributors [][]NodeID, sums [][]int64) ([][]float64, Figures, error) {
+	shards, err := plan.UploadMap(size)
 	if err != nil {
 		return nil, Figures{}, err
 	}
-	if len(contributors) != len(shards) || len(sums) != len(shards) {
-		return nil, Figures{}, fmt.Errorf("mean update: contributors of %d shards, sums of %d: want %d", len(contributors), len(sums), len(shards))
+	if len(contributors) != plan.Shards || len(sums) != plan.Shards {
+		return nil, Figures{}, fmt.Errorf("mean update: contributors of %d shards, sums of %d: want %d", len(contributors), len(sums), plan.Shards)
 	}
 	quantiser, err := NewQuantiser(plan.Clip, plan.ValueBits)
 	if err != nil {
@@ -162,9 +164,13 @@ func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) 
 	if err != nil {
 		return nil, Figures{}, err
 	}
-	mean := make([]float64, params)
+	means := make([][]float64, max(plan.Groups, 1))
+	for g := range means {
+		means[g] = make([]float64, size)
+	}
 	var figures Figures
-	for s, shard := range shards {
+	for s := range sums {
+		shard, mean := shards[s%len(shards)], means[s/len(shards)]
 		if len(sums[s]) > plan.Slots {
 			return nil, Figures{}, fmt.Errorf("shard %d: %d sums: a ciphertext holds %d", s, len(sums[s]), plan.Slots)
 		}
@@ -179,18 +185,20 @@ func MeanUpdate(plan Plan, params int, contributors [][]NodeID, sums [][]int64) 
 			mean[shard.Offset+i] = quantiser.Mean(sum, weights[s], plan.WeightUnit)
 		}
 	}
-	return mean, figures, nil
+	return means, figures, nil
 }
 
-// shardMap returns the map of a vector of params parameters, which must have
-// the number of shards that the plan states.
-func (p Plan) shardMap(params int) ([]Shard, error) {
-	shards, err := ShardMap(params, p.Slots)
+// UploadMap returns the shards of one upload of size values, whose number must
+// be what the plan states. Sum s of the plan is of shard s%len(map), in group
+// s/len(map).
+func (p Plan) UploadMap(size int) ([]Shard, error) {
+	shards, err := ShardMap(size, p.Slots)
 	if err != nil {
 		return nil, err
 	}
-	if len(shards) != p.Shards {
-		return nil, fmt.Errorf("plan: %d parameters in ciphertexts of %d values are %d shards; the plan says %d", params, p.Slots, len(shards), p.Shards)
+	groups := max(p.Groups, 1)
+	if len(shards)*groups != p.Shards {
+		return nil, fmt.Errorf("plan: %d values in ciphertexts of %d are %d shards for each of %d groups; the plan says %d in all", size, p.Slots, len(shards), groups, p.Shards)
 	}
 	return shards, nil
 }

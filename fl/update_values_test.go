@@ -90,7 +90,7 @@ func TestUpdatesAddUpToTheWeightedMean(t *testing.T) {
 				}
 			}
 		}
-		mean, figures, err := MeanUpdate(plan, params, contributors, sums)
+		mean, figures, err := meanUpdate(plan, params, contributors, sums)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		"padding":               {1, MetricSlots + 7, 1, false},
 		"minimum of all values": {0, MetricSlots + 3, math.MinInt64, false},
 	} {
-		_, _, err := MeanUpdate(plan, 10, both, sums(c.shard, c.slot, c.value))
+		_, _, err := meanUpdate(plan, 10, both, sums(c.shard, c.slot, c.value))
 		var wrong *RangeError
 		switch {
 		case c.ok && err != nil:
@@ -223,7 +223,7 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 		}
 	}
 	var wrong *RangeError
-	if _, _, err := MeanUpdate(plan, 10, both, sums(1, 9, 1)); !errors.As(err, &wrong) || wrong.Shard != 1 || wrong.Slot != 9 {
+	if _, _, err := meanUpdate(plan, 10, both, sums(1, 9, 1)); !errors.As(err, &wrong) || wrong.Shard != 1 || wrong.Slot != 9 {
 		t.Errorf("more correct answers than examples: %v", err)
 	}
 	// Figures in many shards, each of them possible, together beyond int64.
@@ -236,26 +236,26 @@ func TestOpenedSumsAreRangeChecked(t *testing.T) {
 	many := quantisePlan(10, MetricSlots+8, 20, crowd, 1, Clip{Value: 1})
 	full := sums(0, 8, 30_000)
 	full[1][8] = full[0][8]
-	if _, _, err := MeanUpdate(many, 10, [][]NodeID{names, names}, full); !errors.As(err, &wrong) || wrong.Shard != 1 {
+	if _, _, err := meanUpdate(many, 10, [][]NodeID{names, names}, full); !errors.As(err, &wrong) || wrong.Shard != 1 {
 		t.Errorf("figures beyond int64: %v", err)
 	}
 	good := sums(0, 0, 0)
 	for name, f := range map[string]func() error{
-		"length": func() error { _, _, err := MeanUpdate(plan, 17, both, good); return err },
-		"shards": func() error { _, _, err := MeanUpdate(plan, 10, both[:1], good); return err },
-		"sums":   func() error { _, _, err := MeanUpdate(plan, 10, both, good[:1]); return err },
+		"length": func() error { _, _, err := meanUpdate(plan, 17, both, good); return err },
+		"shards": func() error { _, _, err := meanUpdate(plan, 10, both[:1], good); return err },
+		"sums":   func() error { _, _, err := meanUpdate(plan, 10, both, good[:1]); return err },
 		"stranger": func() error {
-			_, _, err := MeanUpdate(plan, 10, [][]NodeID{{"a", "x"}, {"a", "b"}}, good)
+			_, _, err := meanUpdate(plan, 10, [][]NodeID{{"a", "x"}, {"a", "b"}}, good)
 			return err
 		},
-		"twice":  func() error { _, _, err := MeanUpdate(plan, 10, [][]NodeID{{"a", "a"}, {"a", "b"}}, good); return err },
-		"nobody": func() error { _, _, err := MeanUpdate(plan, 10, [][]NodeID{{}, {"a", "b"}}, good); return err },
+		"twice":  func() error { _, _, err := meanUpdate(plan, 10, [][]NodeID{{"a", "a"}, {"a", "b"}}, good); return err },
+		"nobody": func() error { _, _, err := meanUpdate(plan, 10, [][]NodeID{{}, {"a", "b"}}, good); return err },
 		"short": func() error {
-			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+7), {1}})
+			_, _, err := meanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+7), {1}})
 			return err
 		},
 		"long": func() error {
-			_, _, err := MeanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+9), good[1]})
+			_, _, err := meanUpdate(plan, 10, both, [][]int64{make([]int64, MetricSlots+9), good[1]})
 			return err
 		},
 	} {
@@ -333,4 +333,13 @@ func BenchmarkQuantiseUpdate(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// meanUpdate is GroupMeans for a plan without groups.
+func meanUpdate(plan Plan, size int, contributors [][]NodeID, sums [][]int64) ([]float64, Figures, error) {
+	means, figures, err := GroupMeans(plan, size, contributors, sums)
+	if err != nil {
+		return nil, figures, err
+	}
+	return means[0], figures, nil
 }

@@ -15,6 +15,9 @@ const (
 	Adam     Optimizer = "adam"     // Kingma and Ba, 2015, algorithm 1
 )
 
+// DefaultMomentum is the momentum when none is set.
+const DefaultMomentum = 0.9
+
 // maxSteps bounds a local training run.
 const maxSteps = 1 << 24
 
@@ -32,6 +35,8 @@ type TrainConfig struct {
 	Steps        int       `json:"steps,omitempty" yaml:"steps,omitempty"`               // optimiser steps; either this or epochs
 	BatchSize    int       `json:"batch_size,omitempty" yaml:"batch_size,omitempty"`     // examples a step; 0 means all
 	Seed         uint64    `json:"seed,omitempty" yaml:"seed,omitempty"`                 // of the order of the examples in each epoch
+	Schedule     Schedule  `json:"schedule,omitzero" yaml:"schedule,omitempty"`          // of the learning rate, over rounds
+	EarlyStop    EarlyStop `json:"early_stop,omitzero" yaml:"early_stop,omitempty"`      // within a round
 }
 
 // Validate reports the first setting that is out of its range or does not
@@ -73,7 +78,10 @@ func (c TrainConfig) validate() error {
 			return fmt.Errorf("%s is %v: want a number in (0, 1)", r.name, r.value)
 		}
 	}
-	return nil
+	if err := c.Schedule.validate(); err != nil {
+		return err
+	}
+	return c.EarlyStop.validate(c)
 }
 
 func (c TrainConfig) optimizer() Optimizer {

@@ -97,6 +97,15 @@ func (m *Model) Tensors() []Tensor {
 	return out
 }
 
+// LastLayers returns how many parameters the last n layers have: they are the
+// last ones of the vector. n is 1 to one less than the model's layers.
+func (m *Model) LastLayers(n int) (int, error) {
+	if n < 1 || n >= len(m.layers) {
+		return 0, fmt.Errorf("models: the last %d layers of a %s of %d: want 1 to %d; with all of them nothing would be left", n, m.spec.Kind, len(m.layers), len(m.layers)-1)
+	}
+	return m.size - m.layers[len(m.layers)-n].weight.Offset, nil
+}
+
 // CheckParameters reports a vector of the wrong length or with a value that is
 // not finite.
 func (m *Model) CheckParameters(params []float32) error {

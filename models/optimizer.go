@@ -17,19 +17,19 @@ type stepper struct {
 	cfg     TrainConfig
 	spans   []span // disjoint, ascending
 	decayed []span // the parts of spans that are weights
+	options TrainOptions
 	first   []float32
 	second  []float32 // moments, indexed like the vector; nil where unused
 	steps   int
 }
 
-// newStepper prepares the optimiser's state for a vector of m's size. shards
-// are the coordinates that may move; nil means all of them.
-func newStepper(m *Model, cfg TrainConfig, shards []fl.Shard) (*stepper, error) {
-	spans, err := spansOf(m.size, shards)
+// newStepper prepares the optimiser's state for a vector of m's size.
+func newStepper(m *Model, cfg TrainConfig, o TrainOptions) (*stepper, error) {
+	spans, err := spansOf(m.size, o.Shards)
 	if err != nil {
 		return nil, err
 	}
-	s := &stepper{cfg: cfg, spans: spans}
+	s := &stepper{cfg: cfg, spans: spans, options: o}
 	switch cfg.optimizer() {
 	case Momentum:
 		s.first = make([]float32, m.size)
@@ -79,6 +79,7 @@ func (s *stepper) step(params, grad []float32) {
 			grad[i] += decay * params[i]
 		}
 	}
+	s.correct(params, grad)
 	rate := s.cfg.LearningRate
 	switch s.cfg.optimizer() {
 	case SGD:
@@ -88,7 +89,7 @@ func (s *stepper) step(params, grad []float32) {
 			}
 		}
 	case Momentum:
-		momentum := float32(orDefault(s.cfg.Momentum, 0.9))
+		momentum := float32(orDefault(s.cfg.Momentum, DefaultMomentum))
 		for _, p := range s.spans {
 			for i := p.from; i < p.to; i++ {
 				s.first[i] = momentum*s.first[i] + grad[i]
@@ -107,6 +108,25 @@ func (s *stepper) step(params, grad []float32) {
 				s.second[i] = float32(b2)*s.second[i] + float32(1-b2)*g*g
 				m, v := float64(s.first[i])/correct1, float64(s.second[i])/correct2
 				params[i] -= float32(rate * m / (math.Sqrt(v) + epsilon))
+			}
+		}
+	}
+}
+
+// correct adds what the round's strategy adds to a gradient.
+func (s *stepper) correct(params, grad []float32) {
+	if s.options.Mu > 0 {
+		mu, center := float32(s.options.Mu), s.options.Center
+		for _, p := range s.spans {
+			for i := p.from; i < p.to; i++ {
+				grad[i] += mu * (params[i] - center[i])
+			}
+		}
+	}
+	if drift := s.options.Drift; drift != nil {
+		for _, p := range s.spans {
+			for i := p.from; i < p.to; i++ {
+				grad[i] += drift[i]
 			}
 		}
 	}

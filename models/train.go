@@ -37,16 +37,53 @@ func (e *DivergedError) Error() string {
 	return fmt.Sprintf("models: training diverged at step %d (epoch %d): %s is not a finite number; lower the learning rate or normalise the features", e.Step, e.Epoch, e.What)
 }
 
-// Train runs local training from params on data and returns a new vector; it
-// changes neither. Only the coordinates in shards move (nil: all of them). Each
+// TrainOptions are what a round asks of local training beside its settings. The
+// zero value asks for nothing.
+type TrainOptions struct {
+	// Shards are the coordinates that may move; nil: all of them.
+	Shards []fl.Shard
+	// Progress is called after each step, in the caller's goroutine; may be nil.
+	Progress func(Progress)
+	// Mu and Center add Mu*(w - Center) to each gradient, the proximal term of
+	// FedProx and Ditto (Mu/2 |w - Center|^2 in the loss). Mu 0: none.
+	Mu     float64
+	Center []float32
+	// Drift is added to each gradient (SCAFFOLD: c - c_i); nil: nothing. Either it
+	// or Center has the length of the parameters.
+	Drift []float32
+}
+
+func (o TrainOptions) validate(size int) error {
+	switch {
+	case !(o.Mu >= 0) || math.IsInf(o.Mu, 0):
+		return fmt.Errorf("models: training: mu is %v: want a finite number of at least 0", o.Mu)
+	case o.Mu > 0 && len(o.Center) != size:
+		return fmt.Errorf("models: training: a proximal centre of %d values for %d parameters", len(o.Center), size)
+	case o.Drift != nil && len(o.Drift) != size:
+		return fmt.Errorf("models: training: a correction of %d values for %d parameters", len(o.Drift), size)
+	}
+	if i := firstNotFinite(o.Drift); i >= 0 {
+		return fmt.Errorf("models: training: the correction of parameter %d is not a finite number", i)
+	}
+	return nil
+}
+
+// Train is TrainWith for shards and progress alone.
+func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, cfg TrainConfig, shards []fl.Shard, progress func(Progress)) (Result, error) {
+	return m.TrainWith(ctx, params, data, cfg, TrainOptions{Shards: shards, Progress: progress})
+}
+
+// TrainWith runs local training from params on data and returns a new vector; it
+// changes neither. Only the coordinates in o.Shards move. Each
 // epoch visits every example once in an order drawn from cfg.Seed (batches of
 // all examples keep the given order); a last smaller batch counts like the
-// others, with the mean of its own examples. progress may be nil; it is called
-// in this goroutine.
+// others, with the mean of its own examples. The learning rate is the one
+// configured: schedules over rounds are applied before (TrainConfig.AtRound). With an
+// early stop it may end after any whole epoch.
 //
 // A *DivergedError reports a loss or parameter that is no finite number. When
 // ctx ends, Train returns its cause before the next step.
-func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, cfg TrainConfig, shards []fl.Shard, progress func(Progress)) (Result, error) {
+func (m *Model) TrainWith(ctx context.Context, params []float32, data fl.Examples, cfg TrainConfig, o TrainOptions) (Result, error) {
 	if err := cfg.Validate(); err != nil {
 		return Result{}, err
 	}
@@ -59,7 +96,10 @@ func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, c
 	if data.Rows == 0 {
 		return Result{}, errors.New("models: training: there are no examples")
 	}
-	opt, err := newStepper(m, cfg, shards)
+	if err := o.validate(m.size); err != nil {
+		return Result{}, err
+	}
+	opt, err := newStepper(m, cfg, o)
 	if err != nil {
 		return Result{}, err
 	}
@@ -90,12 +130,16 @@ func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, c
 	shuffle := newStream("shuffle/v1", cfg.Seed)
 	var epochLoss float64
 	var epochRows int
+	stop := cfg.EarlyStop.watch()
 	for out.Steps < steps {
 		if err := context.Cause(ctx); err != nil {
 			return Result{}, fmt.Errorf("models: training stopped after %d of %d steps: %w", out.Steps, steps, err)
 		}
 		position := out.Steps % perEpoch
 		if position == 0 {
+			if out.Epochs > 0 && stop.after(epochLoss/float64(epochRows)) {
+				break
+			}
 			out.Epochs++
 			epochLoss, epochRows = 0, 0
 			if batch < data.Rows {
@@ -118,8 +162,8 @@ func (m *Model) Train(ctx context.Context, params []float32, data fl.Examples, c
 		epochLoss += loss * float64(len(rows))
 		epochRows += len(rows)
 		out.Examples += int64(len(rows))
-		if progress != nil {
-			progress(Progress{Step: out.Steps, Steps: steps, Epoch: out.Epochs, Loss: loss})
+		if o.Progress != nil {
+			o.Progress(Progress{Step: out.Steps, Steps: steps, Epoch: out.Epochs, Loss: loss})
 		}
 	}
 	out.Loss = epochLoss / float64(epochRows)

@@ -66,7 +66,7 @@ func TestOptimisersByHand(t *testing.T) {
 		if c.bias == nil {
 			c.bias = c.weight
 		}
-		s, err := newStepper(m, c.cfg, nil)
+		s, err := newStepper(m, c.cfg, TrainOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

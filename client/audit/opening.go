@@ -55,27 +55,31 @@ func (a *auditor) checkPublished(ctx context.Context, r *roundLog, sums []*he.Su
 	for i, s := range r.seal.body.Sums {
 		contributors[i] = s.Contributors
 	}
-	mean, figures, err := fl.MeanUpdate(plan, r.job.spec.body.Parameters, contributors, opened)
-	if err != nil {
-		return a.lie(where, "its sums give no mean: %v", err)
-	}
-	if figures != m.Figures {
-		return a.differs(where, "its figures are not those of the sums", fmt.Sprintf("%+v", figures), fmt.Sprintf("%+v", m.Figures))
-	}
-	base, err := a.parameters(ctx, r.plan.String(), "base model", plan.BaseModel, r.plan.id, r.job.spec.body.Parameters)
+	spec := r.job.spec.body
+	base, err := a.parameters(ctx, r.plan.String(), "base model", plan.BaseModel, r.plan.id, spec.Parameters)
 	if err != nil {
 		return err
 	}
-	strategy, err := fl.NewStrategy(r.job.spec.body.Strategy)
+	state, err := a.state(ctx, r)
 	if err != nil {
-		return a.lie(r.job.spec.String(), "%v", err)
+		return err
 	}
-	next, err := strategy.Apply(base, mean)
+	next, err := fl.Advance(spec.Strategy, plan, contributors, opened, base, state)
 	if err != nil {
-		return a.lie(where, "%v", err)
+		return a.lie(where, "its sums give no model: %v", err)
 	}
-	if got := fl.DigestBytes(fl.EncodeParameters(next)); got != m.Model {
+	if next.Figures != m.Figures {
+		return a.differs(where, "its figures are not those of the sums", fmt.Sprintf("%+v", next.Figures), fmt.Sprintf("%+v", m.Figures))
+	}
+	if got := fl.DigestBytes(fl.EncodeParameters(next.Params)); got != m.Model {
 		return a.differs(where, "the published model is not what the strategy makes of the mean", got, m.Model)
+	}
+	var kept fl.Digest
+	if next.State != nil {
+		kept = fl.DigestBytes(fl.EncodeParameters(next.State))
+	}
+	if kept != m.State {
+		return a.differs(where, "the strategy's state is not what it makes of the mean", kept, m.State)
 	}
 	if _, err := a.parameters(ctx, where, "model", m.Model, r.manifest.id, r.job.spec.body.Parameters); err != nil {
 		return err
@@ -172,6 +176,24 @@ func (a *auditor) parameters(ctx context.Context, where, what string, digest, vi
 		return nil, a.lie(fmt.Sprintf("blob %s (%s, named by %s)", digest.Short(), what, where), "%v", err)
 	}
 	a.base = parameters{digest, values}
+	return values, nil
+}
+
+// state reads what the strategy kept with a round's base model; nil at first.
+func (a *auditor) state(ctx context.Context, r *roundLog) ([]float32, error) {
+	digest := r.plan.body.BaseState
+	if digest.IsZero() {
+		return nil, nil
+	}
+	spec := r.job.spec.body
+	raw, err := a.blob(ctx, r.plan.String(), "strategy's state", digest, r.plan.id)
+	if err != nil {
+		return nil, err
+	}
+	values, err := fl.DecodeParameters(raw, spec.Strategy.StateSize(spec.Parameters))
+	if err != nil {
+		return nil, a.lie(fmt.Sprintf("blob %s (strategy's state, named by %s)", digest.Short(), r.plan), "%v", err)
+	}
 	return values, nil
 }
 

@@ -81,14 +81,20 @@ func (a *auditor) checkRound(ctx context.Context, r *roundLog) error {
 func (a *auditor) checkPlan(r *roundLog) error {
 	started := time.Now()
 	p, spec, where := r.plan.body, r.job.spec.body, r.plan.String()
-	shards, err := fl.ShardMap(spec.Parameters, a.suite.Values())
+	size, err := spec.Strategy.UploadSize(spec.Parameters)
 	if err != nil {
 		return a.lie(where, "%v", err)
 	}
+	shards, err := fl.ShardMap(size, a.suite.Values())
+	if err != nil {
+		return a.lie(where, "%v", err)
+	}
+	groups := spec.Strategy.Robust.Groups
 	before := r.job.published(r.plan.at)
-	base := spec.InitialModel
+	base, state := spec.InitialModel, fl.Digest{}
 	if len(before) > 0 {
-		base = before[len(before)-1].manifest.body.Model
+		last := before[len(before)-1].manifest.body
+		base, state = last.Model, last.State
 	}
 	newest := a.epochFor(r)
 	var proofKeys fl.Digest
@@ -112,7 +118,8 @@ func (a *auditor) checkPlan(r *roundLog) error {
 		expected, found any
 	}{
 		{"epoch key", newest.key.id, p.EpochKey}, {"epoch", newest.plan.body.Epoch, p.Epoch}, {"base model", base, p.BaseModel},
-		{"values in a ciphertext", a.suite.Values(), p.Slots}, {"value bits", a.suite.ValueBits(), p.ValueBits}, {"number of shards", len(shards), p.Shards},
+		{"strategy's state", state, p.BaseState}, {"number of groups", groups, p.Groups},
+		{"values in a ciphertext", a.suite.Values(), p.Slots}, {"value bits", a.suite.ValueBits(), p.ValueBits}, {"number of shards", max(groups, 1) * len(shards), p.Shards},
 		{"minimum cohort", spec.MinCohort, p.MinCohort}, {"clip", spec.Clip, p.Clip}, {"proof level", spec.ProofLevel, p.ProofLevel},
 		{"proof keys", proofKeys, p.ProofKeys}, {"seed", spec.Seed, p.Seed}, {"deadline", clock(p.OpenedAt.Add(time.Duration(spec.RoundDeadline) * time.Second)), clock(p.Deadline)},
 	} {
@@ -177,6 +184,9 @@ func (a *auditor) checkCohort(r *roundLog, shards int) error {
 	if spec.CohortSize > 0 {
 		most = min(most, spec.CohortSize)
 	}
+	if spec.Strategy.Name == fl.Cyclic {
+		most = min(most, spec.MinCohort)
+	}
 	if len(p.Cohort) > most {
 		return a.differs(where, "its cohort is too large", fmt.Sprintf("at most %d", most), len(p.Cohort))
 	}
@@ -193,12 +203,15 @@ func (a *auditor) checkCohort(r *roundLog, shards int) error {
 		}
 		nodes = append(nodes, c.Node)
 		want := shards
-		if limit := a.book.parties[c.Node].body.Capability.MaxShards; limit > 0 {
+		if limit := a.book.parties[c.Node].body.Capability.MaxShards; limit > 0 && !spec.Strategy.WholeVector() {
 			want = min(want, limit)
 		}
 		if len(c.Shards) != want {
 			return a.differs(where, fmt.Sprintf("%s is assigned another number of shards than it carries", c.Node), want, len(c.Shards))
 		}
+	}
+	if err := a.checkPopulation(r); err != nil {
+		return err
 	}
 	weights, unit, err := fl.Weights(spec.Strategy, samples)
 	if err != nil {
@@ -216,6 +229,27 @@ func (a *auditor) checkCohort(r *roundLog, shards int) error {
 		if n < p.MinCohort {
 			return a.differs(where, fmt.Sprintf("too few clients are assigned to shard %d", shard), fmt.Sprintf("at least %d", p.MinCohort), n)
 		}
+	}
+	return nil
+}
+
+// checkPopulation checks how many nodes a plan says had joined the job: those
+// that the log says, but for the ones that crossed with the plan.
+func (a *auditor) checkPopulation(r *roundLog) error {
+	least, most := 0, 0
+	if r.job.spec.body.Strategy.Name == fl.Scaffold {
+		for _, join := range r.job.joins {
+			switch {
+			case join.at > r.plan.at:
+				continue
+			case join.body.JoinedAt.Before(r.plan.body.OpenedAt.Add(-10 * crossing)): // by the node's clock, which may be 5 min off
+				least++
+			}
+			most++
+		}
+	}
+	if n := r.plan.body.Population; n < least || n > most {
+		return a.differs(r.plan.String(), "its population does not follow from the joins", fmt.Sprintf("%d to %d", least, most), n)
 	}
 	return nil
 }

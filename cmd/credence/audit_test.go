@@ -374,6 +374,32 @@ func (f *audited) forged(t *testing.T) {
 			m.sign(at, *d)
 			cut(m, at)
 		}, []string{"plan/v1", "proof level does not follow"}},
+		{"another state of the strategy", func(m *memory) {
+			at, d := find(m, func(d *fl.Manifest) bool { return d.Job == plainJob && d.Round == 2 })
+			raw := m.get(d.State)
+			raw[0] ^= 1
+			d.State = m.put(raw)
+			republish(m, at, d)
+		}, []string{"manifest/v1", "the strategy's state is not what it makes of the mean"}},
+		{"a plan on another state", func(m *memory) {
+			at, d := find(m, func(d *fl.Plan) bool { return d.Job == plainJob && d.Round == 2 })
+			d.BaseState = m.put(make([]byte, 4*31))
+			m.sign(at, *d)
+			cut(m, at)
+		}, []string{"plan/v1", "strategy's state does not follow"}},
+		{"a plan with groups", func(m *memory) {
+			at, d := find(m, func(d *fl.Plan) bool { return d.Job == plainJob && d.Round == 2 })
+			d.Groups, d.Shards = 2, 2
+			d.Cohort[0].Shards = []int{1}
+			m.sign(at, *d)
+			cut(m, at)
+		}, []string{"plan/v1", "number of groups does not follow"}},
+		{"a plan with a population", func(m *memory) {
+			at, d := find(m, func(d *fl.Plan) bool { return d.Job == plainJob && d.Round == 2 })
+			d.Population = 4
+			m.sign(at, *d)
+			cut(m, at)
+		}, []string{"plan/v1", "population does not follow from the joins"}},
 		{"an update left out", func(m *memory) {
 			at, d := find(m, bySealed)
 			d.Clients, d.Headers, d.Accepted = d.Clients[1:], d.Headers[1:], d.Accepted[1:]

@@ -107,6 +107,9 @@ func newAudited(t *testing.T, floor fl.ProofLevel, jobs ...fl.JobID) *audited {
 		if job != plainJob && floor == fl.ProofBounded || job == attestedJob {
 			o.ProofLevel, o.Clip.Norm = fl.ProofBounded, 0.5
 		}
+		if job == plainJob { // whose server keeps a state
+			o.Strategy.Name = fl.FedAvgM
+		}
 		if job == cancelledJob {
 			o.Budget, o.MinCohort = 500, 5 // which there are not
 		}

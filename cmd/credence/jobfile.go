@@ -61,15 +61,19 @@ model:
   kind: logistic
 
 # What each node does in a round: optimizer sgd, momentum or adam; either epochs
-# or steps; batch_size 0 means all rows.
+# or steps; batch_size 0 means all rows. The learning rate may follow the rounds
+# (schedule: {kind: cosine, warmup: 2}), and epochs may end early
+# (early_stop: {patience: 2}).
 training:
   optimizer: sgd
   learning_rate: 0.1
   epochs: 2
   batch_size: 16
 
-# How the mean of the updates becomes the next model: fedavg or fedsgd, weighted
-# by samples or uniform. (Default: as here.)
+# How the mean of the updates becomes the next model, weighted by samples or
+# uniform: fedavg, fedsgd, fedprox, fedavgm, fedadagrad, fedyogi, fedadam,
+# scaffold, fednova, cyclic, fedper or ditto; their settings and robust groups
+# are in docs/strategies.md. (Default: as here.)
 strategy:
   name: fedavg
   server_learning_rate: 1

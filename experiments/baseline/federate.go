@@ -1,12 +1,11 @@
 package baseline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
-	"slices"
 	"sync"
 
 	"credence/client"
@@ -17,30 +16,37 @@ import (
 
 // Job is what to train; the fields mean what they mean in client.JobOptions.
 type Job struct {
-	ID        fl.JobID // part of the seed of the stochastic rounding
-	Model     models.Spec
-	Training  models.TrainConfig // local, in each round
-	Strategy  fl.StrategySpec
-	Clip      fl.Clip
-	Rounds    int
-	MinCohort int   // 0: 2; a round with fewer updates is an error
-	SampleCap int64 // 0: none
-	Seed      uint64
+	ID       fl.JobID // part of the seed of the stochastic rounding
+	Model    models.Spec
+	Training models.TrainConfig // local, in each round
+	Strategy fl.StrategySpec
+	Clip     fl.Clip
+	Rounds   int
+	// CohortSize is the number of clients sampled for a round; 0: all. For fedbuff
+	// it is how many train at the same time.
+	CohortSize int
+	MinCohort  int   // 0: 2; a round with fewer updates is an error
+	SampleCap  int64 // 0: none
+	Seed       uint64
 }
 
 // Client is one node's data. Test may be empty: figures are then of Train.
 type Client struct {
 	Node        fl.NodeID
 	Train, Test fl.Examples
+	MaxShards   int // ciphertexts that it carries in a round; 0: all
 }
 
 // Version is what one round publishes.
 type Version struct {
 	Round  uint64    // from 1
 	Params []float32 // the new global model
+	State  []float32 // what the strategy keeps with it; nil when it keeps nothing
 	// Figures of the model that the round started from, on the clients' data.
 	Figures fl.Figures
-	Clients int // updates in the sum; clients whose training diverged declined
+	// Personal sums what the cohort's own models of Ditto reached on the same rows.
+	Personal fl.Figures
+	Clients  int // updates in the sum; clients whose training diverged declined
 }
 
 // Federate trains a job over the clients in the clear, in the units of a
@@ -50,7 +56,8 @@ type Version struct {
 // every processor. It returns the last version's parameters.
 //
 // The models equal those of a live federation with the same job, seed, suite
-// and data, as long as every node answers every round and none is weak.
+// and data, as long as every node answers every round. fedbuff has no live
+// counterpart; it is simulated on a virtual clock.
 func Federate(ctx context.Context, suite *he.Suite, job Job, clients []Client, workers int, publish func(Version) error) ([]float32, error) {
 	model, err := models.New(job.Model)
 	if err != nil {
@@ -60,36 +67,40 @@ func Federate(ctx context.Context, suite *he.Suite, job Job, clients []Client, w
 	if err != nil {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
-	global := model.Init(job.Seed)
+	if f.job.Strategy.Name == fl.FedBuff {
+		return f.buffered(ctx, publish)
+	}
+	v := Version{Params: model.Init(job.Seed)}
 	for number := range uint64(job.Rounds) {
-		v, err := f.round(ctx, number+1, global)
-		if err != nil {
+		if v, err = f.round(ctx, number+1, v); err != nil {
 			return nil, fmt.Errorf("baseline: round %d: %w", number+1, err)
 		}
-		global = v.Params
 		if publish != nil {
 			if err := publish(v); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return global, nil
+	return v.Params, nil
 }
 
-// federation is a job made ready: what stays the same in every round.
+// federation is a job made ready: what stays the same in every round, and what
+// its clients keep.
 type federation struct {
-	job      Job
-	model    *models.Model
-	clients  []Client // sorted by name, as a plan has them
-	strategy fl.Strategy
-	plan     fl.Plan // of every round but for its number
-	slots    []int   // used in each shard
-	workers  int
+	job        Job
+	model      *models.Model
+	clients    map[fl.NodeID]Client
+	candidates []fl.Candidate
+	terms      fl.Terms
+	plan       fl.Plan // of every round but for its number and cohort
+	slots      []int   // used in each shard of an upload
+	workers    int
+	kept       map[fl.NodeID]client.LocalState
 }
 
 func newFederation(suite *he.Suite, job Job, model *models.Model, clients []Client, workers int) (*federation, error) {
-	strategy, err := fl.NewStrategy(job.Strategy)
-	if err != nil {
+	var err error
+	if job.Strategy, err = client.CompleteStrategy(job.Strategy, job.Training, model); err != nil {
 		return nil, err
 	}
 	if job.MinCohort == 0 {
@@ -98,103 +109,106 @@ func newFederation(suite *he.Suite, job Job, model *models.Model, clients []Clie
 	switch {
 	case job.Rounds < 1:
 		return nil, fmt.Errorf("%d rounds: want at least 1", job.Rounds)
-	case job.MinCohort < 2 || len(clients) < job.MinCohort || len(clients) > suite.MaxCohort():
-		return nil, fmt.Errorf("%d clients, at least %d in a round: suite %s sums 2 to %d updates", len(clients), job.MinCohort, suite.Name(), suite.MaxCohort())
+	case job.MinCohort < 2 || len(clients) < job.MinCohort || job.CohortSize != 0 && job.CohortSize < job.MinCohort:
+		return nil, fmt.Errorf("%d clients, %d of them in a round, at least %d: want 2 or more in a round", len(clients), job.CohortSize, job.MinCohort)
+	case job.CohortSize > suite.MaxCohort() || job.CohortSize == 0 && len(clients) > suite.MaxCohort():
+		return nil, fmt.Errorf("%d clients, %d of them in a round: suite %s sums at most %d updates", len(clients), job.CohortSize, suite.Name(), suite.MaxCohort())
 	}
-	f := &federation{job: job, model: model, strategy: strategy, workers: workers, clients: slices.Clone(clients)}
+	f := &federation{job: job, model: model, workers: workers, clients: make(map[fl.NodeID]Client, len(clients)), kept: make(map[fl.NodeID]client.LocalState)}
 	if f.workers <= 0 {
 		f.workers = runtime.GOMAXPROCS(0)
 	}
-	slices.SortFunc(f.clients, func(a, b Client) int { return cmp.Compare(a.Node, b.Node) })
-	shards, err := fl.ShardMap(model.NumParameters(), suite.Values())
-	if err != nil {
-		return nil, err
-	}
-	all := make([]int, len(shards))
-	for i, s := range shards {
-		all[i] = i
-		f.slots = append(f.slots, fl.MetricSlots+s.Length)
-	}
-	samples := make(map[fl.NodeID]int64, len(clients))
-	for _, c := range f.clients {
+	for _, c := range clients {
 		n := int64(c.Train.Rows)
 		if job.SampleCap > 0 {
 			n = min(n, job.SampleCap)
 		}
-		if _, twice := samples[c.Node]; twice {
+		if _, twice := f.clients[c.Node]; twice {
 			return nil, fmt.Errorf("client %s is named twice", c.Node)
 		}
-		samples[c.Node] = n
+		f.clients[c.Node] = c
+		f.candidates = append(f.candidates, fl.Candidate{Node: c.Node, Samples: n, MaxShards: c.MaxShards})
 	}
-	weights, unit, err := fl.Weights(job.Strategy, samples)
+	size, err := job.Strategy.UploadSize(model.NumParameters())
 	if err != nil {
 		return nil, err
 	}
+	shards, err := fl.ShardMap(size, suite.Values())
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range shards {
+		f.slots = append(f.slots, fl.MetricSlots+s.Length)
+	}
+	f.terms = fl.Terms{
+		Job: job.ID, Seed: job.Seed, Strategy: job.Strategy, Parameters: model.NumParameters(),
+		CohortSize: job.CohortSize, MinCohort: job.MinCohort, Slots: suite.Values(), MaxCohort: suite.MaxCohort(),
+	}
 	f.plan = fl.Plan{
-		Job: job.ID, Slots: suite.Values(), Shards: len(shards), WeightUnit: unit, MinCohort: job.MinCohort,
+		Job: job.ID, Slots: suite.Values(), MinCohort: job.MinCohort,
 		Clip: job.Clip, ValueBits: suite.ValueBits(), ProofLevel: fl.ProofNone, Seed: job.Seed,
 	}
-	for _, c := range f.clients {
-		f.plan.Cohort = append(f.plan.Cohort, fl.Assignment{Node: c.Node, Shards: all, Weight: weights[c.Node]})
+	if job.Strategy.Name == fl.Scaffold {
+		f.plan.Population = len(clients)
 	}
 	return f, nil
 }
 
-// round trains every client from global and applies the strategy to the mean.
-func (f *federation) round(ctx context.Context, number uint64, global []float32) (Version, error) {
-	plan := f.plan
-	plan.Round = number
-	sum := &sums{values: make([][]int64, plan.Shards)}
-	for s, n := range f.slots {
-		sum.values[s] = make([]int64, n)
+// round trains a cohort from the version before and makes the next.
+func (f *federation) round(ctx context.Context, number uint64, before Version) (Version, error) {
+	cohort, err := fl.DrawCohort(f.terms, f.candidates, number)
+	if err != nil {
+		return Version{}, err
 	}
+	plan := f.plan
+	plan.Round, plan.Cohort, plan.WeightUnit, plan.Shards, plan.Groups = number, cohort.Assignments, cohort.WeightUnit, cohort.Shards, cohort.Groups
+	sum := newSums(plan, f.slots)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	next := make(chan int)
+	next := make(chan fl.Assignment)
 	var wg sync.WaitGroup
-	for range min(f.workers, len(f.clients)) {
+	for range min(f.workers, len(plan.Cohort)) {
 		wg.Go(func() {
-			for i := range next {
-				if err := f.train(ctx, plan, i, global, sum); err != nil {
-					cancel(fmt.Errorf("%s: %w", f.clients[i].Node, err)) // the first one counts
+			for a := range next {
+				if err := f.train(ctx, plan, a, before, sum); err != nil {
+					cancel(fmt.Errorf("%s: %w", a.Node, err)) // the first one counts
 				}
 			}
 		})
 	}
-	for i := range f.clients {
-		next <- i
+	for _, a := range plan.Cohort {
+		next <- a
 	}
 	close(next)
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
 		return Version{}, err
 	}
-	if n := len(sum.contributors); n < f.job.MinCohort {
-		return Version{}, fmt.Errorf("%d of %d clients sent an update: want at least %d; the training of the others diverged", n, len(f.clients), f.job.MinCohort)
+	if n := len(sum.kept); n < f.job.MinCohort {
+		return Version{}, fmt.Errorf("%d of %d clients sent an update: want at least %d; the training of the others diverged", n, len(plan.Cohort), f.job.MinCohort)
 	}
-	contributors := make([][]fl.NodeID, plan.Shards)
-	for s := range contributors {
-		contributors[s] = sum.contributors
+	for s, nodes := range sum.contributors {
+		if len(nodes) < f.job.MinCohort {
+			return Version{}, fmt.Errorf("shard %d has %d contributors: want at least %d; the training of the others diverged", s, len(nodes), f.job.MinCohort)
+		}
 	}
-	mean, figures, err := fl.MeanUpdate(plan, len(global), contributors, sum.values)
+	made, err := fl.Advance(f.job.Strategy, plan, sum.contributors, sum.values, before.Params, before.State)
 	if err != nil {
 		return Version{}, err
 	}
-	params, err := f.strategy.Apply(global, mean)
-	if err != nil {
-		return Version{}, err
-	}
-	return Version{Round: number, Params: params, Figures: figures, Clients: len(sum.contributors)}, nil
+	maps.Copy(f.kept, sum.kept)
+	return Version{Round: number, Params: made.Params, State: made.State, Figures: made.Figures, Personal: sum.personal, Clients: len(sum.kept)}, nil
 }
 
 // train does one client's work and adds it to the sum. A client whose training
 // diverges declines, as a live node does.
-func (f *federation) train(ctx context.Context, plan fl.Plan, i int, global []float32, sum *sums) error {
+func (f *federation) train(ctx context.Context, plan fl.Plan, a fl.Assignment, from Version, sum *sums) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	c := f.clients[i]
-	update, err := client.LocalUpdate(ctx, f.model, f.job.Training, global, c.Train, c.Test, plan, plan.Cohort[i])
+	c := f.clients[a.Node]
+	work := client.LocalWork{Model: f.model, Training: f.job.Training, Strategy: f.job.Strategy, Rounds: f.job.Rounds, Train: c.Train, Test: c.Test}
+	update, err := work.Update(ctx, client.LocalRound{Global: from.Params, ServerState: from.State, Mine: f.kept[a.Node], Plan: plan, Assignment: a})
 	var diverged *models.DivergedError
 	if errors.As(err, &diverged) {
 		return nil
@@ -202,29 +216,46 @@ func (f *federation) train(ctx context.Context, plan fl.Plan, i int, global []fl
 	if err != nil {
 		return err
 	}
-	values, err := fl.QuantiseUpdate(plan, c.Node, update.Delta, update.Figures)
+	values, err := fl.QuantiseUpdate(plan, a.Node, update.Upload, update.Figures)
 	if err != nil {
 		return err
 	}
-	sum.add(c.Node, values)
+	sum.add(a.Node, values, update)
 	return nil
 }
 
 // sums adds up quantised updates, each slot on its own.
 type sums struct {
 	mu           sync.Mutex
-	values       [][]int64 // by shard
-	contributors []fl.NodeID
+	values       [][]int64     // by sum of the plan
+	contributors [][]fl.NodeID // to each
+	kept         map[fl.NodeID]client.LocalState
+	personal     fl.Figures
 }
 
-func (s *sums) add(node fl.NodeID, update []fl.ShardValues) {
+// newSums makes empty sums; slots are the values of each shard of an upload.
+func newSums(plan fl.Plan, slots []int) *sums {
+	s := &sums{values: make([][]int64, plan.Shards), contributors: make([][]fl.NodeID, plan.Shards), kept: make(map[fl.NodeID]client.LocalState)}
+	for i := range s.values {
+		s.values[i] = make([]int64, slots[i%len(slots)])
+	}
+	return s
+}
+
+func (s *sums) add(node fl.NodeID, values []fl.ShardValues, update client.Update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, shard := range update {
+	for _, shard := range values {
 		into := s.values[shard.Shard]
 		for i, v := range shard.Values {
 			into[i] += int64(v)
 		}
+		s.contributors[shard.Shard] = append(s.contributors[shard.Shard], node)
 	}
-	s.contributors = append(s.contributors, node)
+	s.kept[node] = update.State
+	if own := update.Personal; own != nil {
+		s.personal.LossMilli += own.LossMilli
+		s.personal.Correct += own.Correct
+		s.personal.Count += own.Count
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,32 +12,43 @@ import (
 
 	"credence/aggregator"
 	"credence/client"
+	"credence/client/audit"
 	"credence/datasets"
 	"credence/experiments/baseline"
 	"credence/experiments/federation"
 	"credence/fl"
+	"credence/models"
 )
 
-// The clear baseline publishes bit for bit what a live federation publishes:
-// the same job over real connections, encrypted and opened by a committee,
-// with models of several shards and nodes of different sizes.
-func TestSameModelsAsALiveFederation(t *testing.T) {
-	const suiteName, rounds = "insecure-rlwe64-d1-v1", 3
+const liveSuite = "insecure-rlwe64-d1-v1"
+
+// live is a running federation with one owner, and the data of its nodes.
+type live struct {
+	dir     string
+	owner   *client.Remote
+	clients []baseline.Client
+	schema  string
+}
+
+// startLive founds a federation whose nodes split the breast cancer data. The
+// last node carries at most weak ciphertexts in a round (0: all).
+func startLive(t *testing.T, nodes, weak int, floor fl.ProofLevel) *live {
+	t.Helper()
 	ctx := t.Context()
 	set := builtin(t, datasets.BreastCancer)
-	parts, err := datasets.Dirichlet(set.Train, 4, 0.5, 20, 7)
+	parts, err := datasets.Dirichlet(set.Train, nodes, 0.5, 20, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests, err := datasets.IID(set.Test, 4, 7)
+	tests, err := datasets.IID(set.Test, nodes, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	l := &live{dir: t.TempDir()}
 	f, err := federation.Start(ctx, federation.Options{
-		Dir: dir,
+		Dir: l.dir,
 		Founding: aggregator.FoundingOptions{
-			Name: "clinic", Suite: suiteName, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
+			Name: "clinic", Suite: liveSuite, Committee: fl.CommitteePolicy{Members: 4, Threshold: 3}, MinCohort: 2, AllowInsecure: true, ProofFloor: floor,
 		},
 		Aggregator: aggregator.Options{Log: slog.New(slog.DiscardHandler), Tick: 20 * time.Millisecond, Grace: 300 * time.Millisecond, JoinWindow: time.Minute},
 		Node:       client.Options{Wait: 2 * time.Second, AllowInsecure: true},
@@ -49,12 +61,13 @@ func TestSameModelsAsALiveFederation(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	var clients []baseline.Client
 	var members []fl.NodeID
-	var schemaText string
 	for i := range parts {
 		c := baseline.Client{Node: fl.NodeID(fmt.Sprintf("node-%d", i))}
-		data := filepath.Join(dir, "data", string(c.Node))
+		if i == nodes-1 {
+			c.MaxShards = weak
+		}
+		data := filepath.Join(l.dir, "data", string(c.Node))
 		schema, err := set.WriteNode(data, parts[i], tests[i])
 		if err != nil {
 			t.Fatal(err)
@@ -63,65 +76,177 @@ func TestSameModelsAsALiveFederation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		schemaText = string(raw)
+		l.schema = string(raw)
 		source := client.DataSource{Schema: filepath.Join(data, datasets.NodeSchemaFile), CSV: filepath.Join(data, datasets.NodeDataFile)}
 		if c.Train, c.Test, _, err = datasets.LoadCSV(source.CSV, schema); err != nil {
 			t.Fatal(err)
 		}
-		clients, members = append(clients, c), append(members, c.Node)
-		if _, err = f.Enrol(ctx, aggregator.InviteOptions{Node: c.Node, Roles: []fl.Role{fl.RoleNode}}, client.JoinOptions{Data: []client.DataSource{source}}); err != nil {
+		l.clients, members = append(l.clients, c), append(members, c.Node)
+		join := client.JoinOptions{Data: []client.DataSource{source}, Capability: fl.Capability{MaxShards: c.MaxShards}}
+		if _, err = f.Enrol(ctx, aggregator.InviteOptions{Node: c.Node, Roles: []fl.Role{fl.RoleNode}}, join); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Run(ctx, c.Node); err != nil {
 			t.Fatal(err)
 		}
 	}
-	home, err := f.Enrol(ctx, aggregator.InviteOptions{Node: "lab", Roles: []fl.Role{fl.RoleOwner}, Credits: 1000}, client.JoinOptions{})
+	home, err := f.Enrol(ctx, aggregator.InviteOptions{Node: "lab", Roles: []fl.Role{fl.RoleOwner}, Credits: 100_000}, client.JoinOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	owner, err := f.Connect(home)
-	if err != nil {
+	if l.owner, err = f.Connect(home); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = owner.Close() })
-	if _, err := f.Aggregator().OpenEpoch(ctx, members); err != nil {
+	t.Cleanup(func() { _ = l.owner.Close() })
+	if floor.Attested() {
+		if err := f.Aggregator().SetUpProofs(ctx, t.TempDir(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.Aggregator().OpenEpoch(ctx, members[:4]); err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
 
-	job := smallJob(rounds)
-	spec, err := owner.SubmitJob(ctx, client.JobOptions{
-		Job: job.ID, SchemaText: schemaText, Model: job.Model, Training: job.Training, Strategy: job.Strategy, Clip: job.Clip,
-		Rounds: rounds, MinCohort: 4, RoundDeadline: 60, Budget: 1000,
+// options are a baseline job as its owner submits it.
+func (l *live) options(job baseline.Job) client.JobOptions {
+	return client.JobOptions{
+		Job: job.ID, SchemaText: l.schema, Model: job.Model, Training: job.Training, Strategy: job.Strategy, Clip: job.Clip,
+		Rounds: job.Rounds, CohortSize: job.CohortSize, MinCohort: job.MinCohort, RoundDeadline: 60, Budget: 1000,
 		Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: job.Seed,
-	})
+	}
+}
+
+// same runs a job live and in the clear and compares every version.
+func (l *live) same(t *testing.T, job baseline.Job) {
+	t.Helper()
+	ctx := t.Context()
+	spec, err := l.owner.SubmitJob(ctx, l.options(job))
 	if err != nil {
 		t.Fatal(err)
 	}
-	awaitDone(t, owner, job.ID, time.Minute)
-	published, err := owner.Models(ctx, job.ID)
+	awaitDone(t, l.owner, job.ID, time.Minute)
+	published, err := l.owner.Models(ctx, job.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(published) != rounds {
-		t.Fatalf("%d versions, want %d", len(published), rounds)
+	if len(published) != job.Rounds {
+		t.Fatalf("%d versions, want %d", len(published), job.Rounds)
 	}
-	_, err = baseline.Federate(ctx, lookup(t, suiteName), job, clients, 0, func(v baseline.Version) error {
-		live := published[v.Round-1]
-		params, err := owner.Parameters(ctx, live, spec.Parameters)
+	_, err = baseline.Federate(ctx, lookup(t, liveSuite), job, l.clients, 0, func(v baseline.Version) error {
+		m := published[v.Round-1]
+		params, err := l.owner.Parameters(ctx, m, spec.Parameters)
 		if err != nil {
 			return err
 		}
-		if live.Manifest.Round != v.Round || !slices.Equal(params, v.Params) {
+		if m.Manifest.Round != v.Round || !slices.Equal(params, v.Params) {
 			t.Errorf("round %d: the live federation published another model than the baseline", v.Round)
 		}
-		if live.Manifest.Figures != v.Figures {
-			t.Errorf("round %d: live figures %+v, baseline %+v", v.Round, live.Manifest.Figures, v.Figures)
+		var state fl.Digest
+		if v.State != nil {
+			state = fl.DigestBytes(fl.EncodeParameters(v.State))
+		}
+		if m.Manifest.State != state {
+			t.Errorf("round %d: the live strategy keeps %s, the baseline's %s", v.Round, m.Manifest.State.Short(), state.Short())
+		}
+		if m.Manifest.Figures != v.Figures {
+			t.Errorf("round %d: live figures %+v, baseline %+v", v.Round, m.Manifest.Figures, v.Figures)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The clear baseline publishes bit for bit what a live federation publishes:
+// the same job over real connections, encrypted and opened by a committee,
+// with models of several shards, nodes of different sizes and a weak one, by
+// every strategy, and an audit repeats it all from the log.
+func TestSameModelsAsALiveFederation(t *testing.T) {
+	l := startLive(t, 7, 2, fl.ProofNone)
+	group := fl.RobustSpec{Rule: fl.Median, Groups: 3}
+	type strategy struct {
+		name   string
+		change func(*baseline.Job)
+	}
+	strategies := []strategy{
+		{fl.FedAvg, func(j *baseline.Job) { j.Rounds = 3 }},
+		{fl.FedAdam, func(j *baseline.Job) { j.Strategy.ServerLearningRate = 0.05; j.CohortSize = 5 }},
+		{fl.Scaffold, func(j *baseline.Job) {
+			j.Rounds, j.CohortSize = 3, 4
+			j.Strategy.VariateClip, j.Strategy.Weighting = 5, fl.WeightUniform
+		}},
+		{fl.FedNova, func(j *baseline.Job) {
+			j.Training.Epochs, j.Training.EarlyStop = 3, models.EarlyStop{Patience: 1, MinDelta: 0.05}
+			j.Strategy.MaxSteps = 60
+		}},
+		{fl.FedPer, func(j *baseline.Job) { j.Strategy.PersonalLayers = 1; j.CohortSize = 5 }},
+		{fl.Ditto, func(j *baseline.Job) { j.Strategy.Mu = 0.2 }},
+		{"groups", func(j *baseline.Job) { j.Strategy.Name, j.Strategy.Robust = fl.FedAvg, group }},
+	}
+	if os.Getenv("CREDENCE_FULL") == "1" { // their parts are those of the ones above
+		strategies = append(strategies, strategy{fl.FedSGD, func(j *baseline.Job) {
+			j.Training = models.TrainConfig{LearningRate: 1, Epochs: 1}
+			j.Strategy.ServerLearningRate = 0.3
+		}},
+			strategy{fl.FedProx, func(j *baseline.Job) { j.Strategy.Mu = 0.5 }},
+			strategy{fl.FedAvgM, func(j *baseline.Job) { j.Training.Schedule = models.Schedule{Kind: models.CosineDecay, Warmup: 1} }},
+			strategy{fl.FedYogi, func(j *baseline.Job) { j.Strategy.ServerLearningRate = 0.05 }},
+			strategy{fl.FedAdagrad, func(j *baseline.Job) { j.Strategy.ServerLearningRate = 0.05 }},
+			strategy{fl.Cyclic, func(*baseline.Job) {}},
+		)
+	}
+	rounds := 0
+	for _, c := range strategies {
+		t.Run(c.name, func(t *testing.T) {
+			job := smallJob(2)
+			job.ID, job.Strategy.Name = fl.JobID(c.name), c.name
+			c.change(&job)
+			rounds += job.Rounds
+			l.same(t, job)
+		})
+	}
+	report, err := audit.Audit(t.Context(), audit.Connection(l.owner), audit.Selection{}, nil)
+	if err != nil || len(report.Rounds) != rounds {
+		t.Errorf("the audit checked %d rounds: %v", len(report.Rounds), err)
+	}
+	// What a node keeps to itself is on its own disk, for its owner's eyes.
+	kept, err := filepath.Glob(filepath.Join(l.dir, "node-*", "outbox", fl.Ditto, "*", "state.bin"))
+	if err != nil || len(kept) < len(l.clients) {
+		t.Errorf("%d states are kept: %v", len(kept), err)
+	}
+	for _, f := range kept {
+		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v: %v", f, info.Mode(), err)
+		}
+	}
+}
+
+// Uploads of two parts and sums of groups are attested like any others: with
+// proofs asked for, the same models come out, and the audit verifies them.
+func TestAttestedStrategies(t *testing.T) {
+	if os.Getenv("CREDENCE_FULL") != "1" {
+		t.Skip("proofs take ten seconds: run with CREDENCE_FULL=1")
+	}
+	l := startLive(t, 6, 0, fl.ProofBounded)
+	for name, change := range map[string]func(*baseline.Job){
+		"variates": func(j *baseline.Job) {
+			j.Strategy = fl.StrategySpec{Name: fl.Scaffold, ServerLearningRate: 1, Weighting: fl.WeightUniform, VariateClip: 5}
+			j.Rounds, j.CohortSize = 2, 4
+		},
+		"groups": func(j *baseline.Job) { j.Strategy.Robust = fl.RobustSpec{Rule: fl.GeometricMedian, Groups: 3} },
+	} {
+		job := smallJob(1)
+		job.ID, job.Model = fl.JobID(name), models.Spec{Kind: models.Logistic, Inputs: 30, Classes: 2}
+		job.Clip = fl.Clip{Value: 1, Norm: 2}
+		change(&job)
+		l.same(t, job)
+	}
+	report, err := audit.Audit(t.Context(), audit.Connection(l.owner), audit.Selection{}, nil)
+	if err != nil || len(report.Rounds) != 3 || report.Rounds[0].ProofLevel != fl.ProofBounded {
+		t.Errorf("the audit checked %+v: %v", report.Rounds, err)
 	}
 }
 

@@ -76,7 +76,7 @@ func (a auditor) exact(ctx context.Context, m store.ModelVersion) error {
 			return err
 		}
 	}
-	model, training, err := client.ReadWork(spec)
+	work, err := client.ReadWork(spec)
 	if err != nil {
 		return err
 	}
@@ -95,11 +95,12 @@ func (a auditor) exact(ctx context.Context, m store.ModelVersion) error {
 	for _, node := range seal.Clients {
 		assignment, _ := plan.Assigned(node)
 		d := a.data[node]
-		update, err := client.LocalUpdate(ctx, model, training, global, d.train, d.test, plan, assignment)
+		work.Train, work.Test = d.train, d.test
+		update, err := work.Update(ctx, client.LocalRound{Global: global, Plan: plan, Assignment: assignment})
 		if err != nil {
 			return err
 		}
-		values, err := fl.QuantiseUpdate(plan, node, update.Delta, update.Figures)
+		values, err := fl.QuantiseUpdate(plan, node, update.Upload, update.Figures)
 		if err != nil {
 			return err
 		}
@@ -109,21 +110,25 @@ func (a auditor) exact(ctx context.Context, m store.ModelVersion) error {
 			}
 		}
 	}
-	mean, figures, err := fl.MeanUpdate(plan, spec.Parameters, contributors, sums)
+	var state []float32
+	if !plan.BaseState.IsZero() {
+		if raw, err = a.blob(ctx, plan.BaseState, manifest.Plan); err != nil {
+			return err
+		}
+		if state, err = fl.DecodeParameters(raw, spec.Strategy.StateSize(spec.Parameters)); err != nil {
+			return err
+		}
+	}
+	next, err := fl.Advance(spec.Strategy, plan, contributors, sums, global, state)
 	if err != nil {
 		return err
 	}
-	strategy, err := fl.NewStrategy(spec.Strategy)
-	if err != nil {
-		return err
+	if next.State != nil && manifest.State != fl.DigestBytes(fl.EncodeParameters(next.State)) {
+		return fmt.Errorf("round %d of job %s keeps another state of the strategy than the plaintexts give", m.Round, m.Job)
 	}
-	next, err := strategy.Apply(global, mean)
-	if err != nil {
-		return err
-	}
-	if want := fl.DigestBytes(fl.EncodeParameters(next)); m.Model != want || manifest.Model != want || manifest.Figures != figures {
+	if want := fl.DigestBytes(fl.EncodeParameters(next.Params)); m.Model != want || manifest.Model != want || manifest.Figures != next.Figures {
 		return fmt.Errorf("round %d of job %s published model %s, figures %+v; the plaintexts give %s, %+v",
-			m.Round, m.Job, m.Model.Short(), manifest.Figures, want.Short(), figures)
+			m.Round, m.Job, m.Model.Short(), manifest.Figures, want.Short(), next.Figures)
 	}
 	return nil
 }

@@ -509,9 +509,20 @@ func (s *simulation) submitJob() {
 	if s.rng.IntN(2) == 0 {
 		cohort = 4
 	}
+	strategy := fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: []string{fl.WeightBySamples, fl.WeightUniform}[s.rng.IntN(2)]}
+	switch s.rng.IntN(8) { // what a server or a client keeps, and uploads of more than the update
+	case 0:
+		strategy.Name = fl.FedAvgM
+	case 1:
+		strategy.Name, strategy.ServerLearningRate = fl.FedAdam, 0.1
+	case 2:
+		strategy.Name, strategy.MaxSteps = fl.FedNova, 100
+	case 3:
+		strategy.Name, strategy.Mu = fl.Ditto, 0.1
+	}
 	_, err := s.owner().SubmitJob(s.ctx, client.JobOptions{
 		Job: job, SchemaText: s.text, Model: model, Training: models.TrainConfig{LearningRate: 0.1, Epochs: 1, BatchSize: 16, Seed: 1},
-		Strategy: fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: []string{fl.WeightBySamples, fl.WeightUniform}[s.rng.IntN(2)]},
+		Strategy: strategy,
 		Clip:     fl.Clip{Value: 1, Norm: float64(s.rng.IntN(2)) * 3}, Rounds: 1 + s.rng.IntN(3), CohortSize: cohort, MinCohort: 2 + s.rng.IntN(2), RoundDeadline: 60,
 		Budget: s.rng.Int64N(400), Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: s.rng.Uint64(),
 	})

@@ -109,6 +109,7 @@ type Aggregator struct {
 	wake       *broadcast
 	stopping   chan struct{}          // closed when Serve ends
 	epochPlans sync.Map               // fl.EpochPlan by number
+	offered    sync.Map               // fl.JobSpec by digest
 	readers    chan *ciphertextReader // those that nobody uses
 	log        *slog.Logger
 

@@ -64,6 +64,9 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	if err := a.checkStrategy(ctx, s); err != nil {
 		return time.Time{}, err
 	}
+	if err := a.checkTrained(s); err != nil {
+		return time.Time{}, err
+	}
 	raw, err := a.takeBlob(ctx, s.Owner, "initial model", s.InitialModel, 4*s.Parameters)
 	if err != nil {
 		return time.Time{}, err
@@ -142,6 +145,9 @@ func (a *Aggregator) acceptJoin(ctx context.Context, from fl.Enrolment, doc fl.E
 		return time.Time{}, fl.Refuse(fl.CodeLate, d.Node, "job %s is %s", d.Job, j.Phase)
 	case at.Sub(d.JoinedAt).Abs() > maxClockSkew && j.Joins[d.Node].Digest() != doc.Digest():
 		return time.Time{}, clockRefusal(d.Node, d.JoinedAt, at)
+	}
+	if err := a.checkJoined(ctx, j, d); err != nil {
+		return time.Time{}, err
 	}
 	if err := a.store.JoinJob(ctx, doc); err != nil {
 		return time.Time{}, err

@@ -103,36 +103,44 @@ func saveConfig(dir string, c Config) error {
 // errNoData says that the node has no data with the schema of a job.
 var errNoData = errors.New("this node has no data with the job's schema")
 
-// load reads the data that a job needs.
-func (c Config) load(schemaText string) (train, test fl.Examples, err error) {
+// source finds the data that a job needs, and reads their schema.
+func (c Config) source(schemaText string) (DataSource, *datasets.Schema, error) {
 	wanted, err := datasets.ParseSchema("the job's schema", []byte(schemaText))
 	if err != nil {
-		return fl.Examples{}, fl.Examples{}, err
+		return DataSource{}, nil, err
 	}
 	want, err := wanted.Digest()
 	if err != nil {
-		return fl.Examples{}, fl.Examples{}, err
+		return DataSource{}, nil, err
 	}
 	for _, d := range c.Data {
 		schema, err := datasets.LoadSchema(d.Schema)
 		if err != nil {
-			return fl.Examples{}, fl.Examples{}, err
+			return DataSource{}, nil, err
 		}
 		got, err := schema.Digest()
 		if err != nil {
-			return fl.Examples{}, fl.Examples{}, err
+			return DataSource{}, nil, err
 		}
-		if got != want {
-			continue
+		if got == want {
+			return d, schema, nil
 		}
-		if d.TestCSV != "" {
-			train, test, _, err = datasets.LoadCSVPair(d.CSV, d.TestCSV, schema)
-		} else {
-			train, test, _, err = datasets.LoadCSV(d.CSV, schema)
-		}
-		return train, test, err
 	}
-	return fl.Examples{}, fl.Examples{}, fmt.Errorf("%w (%s)", errNoData, wanted.Name)
+	return DataSource{}, nil, fmt.Errorf("%w (%s)", errNoData, wanted.Name)
+}
+
+// load reads the data that a job needs.
+func (c Config) load(schemaText string) (train, test fl.Examples, err error) {
+	d, schema, err := c.source(schemaText)
+	if err != nil {
+		return fl.Examples{}, fl.Examples{}, err
+	}
+	if d.TestCSV != "" {
+		train, test, _, err = datasets.LoadCSVPair(d.CSV, d.TestCSV, schema)
+	} else {
+		train, test, _, err = datasets.LoadCSV(d.CSV, schema)
+	}
+	return train, test, err
 }
 
 // allows checks a job against the policy; the error says in words why not.

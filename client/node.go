@@ -58,7 +58,9 @@ type Node struct {
 	epoch     *epochKey
 	completed fl.Digest // epoch key whose share the holder has
 	retired   map[uint64]bool
-	proof     *proofKeys // nil until a plan needs it
+	proof     *proofKeys                         // nil until a plan needs it
+	proven    map[fl.Digest]*proofKeys           // of jobs at level trained
+	datasets  map[fl.Digest]fl.DatasetCommitment // that were verified
 
 	statusMu sync.Mutex
 	status   Status
@@ -134,6 +136,7 @@ func Open(dir string, o Options) (*Node, error) {
 	n := &Node{
 		opts: o, home: home, config: config, suite: suite, holder: holder, outbox: outbox{filepath.Join(dir, outboxFolder)},
 		log: o.Log.With("node", home.Node), jobs: map[fl.Digest]*work{}, retired: map[uint64]bool{},
+		proven: map[fl.Digest]*proofKeys{}, datasets: map[fl.Digest]fl.DatasetCommitment{},
 	}
 	if n.remote, err = n.connect(); err != nil {
 		return nil, errors.Join(err, holder.Close())
@@ -331,7 +334,7 @@ func taskKey(task *flpb.Task) string {
 		e := t.Epoch
 		return fmt.Sprintf("epoch %x %d %d %d %s %s %d", fl.DigestBytes(e.GetPlan()), len(e.GetSealKeys()), len(e.GetCommitments()), len(e.GetReveals()), e.GetStep(), e.GetStage(), len(e.GetDocuments()))
 	case *flpb.Task_Offer:
-		return fmt.Sprintf("offer %x", fl.DigestBytes(t.Offer.GetJobSpec()))
+		return fmt.Sprintf("offer %x %x", fl.DigestBytes(t.Offer.GetJobSpec()), t.Offer.GetProofKeys())
 	case *flpb.Task_Train:
 		return fmt.Sprintf("train %x", fl.DigestBytes(t.Train.GetPlan()))
 	case *flpb.Task_Noise:

@@ -99,7 +99,7 @@ func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
 	if groups := s.Strategy.Robust.Groups; groups*s.MinCohort > a.suite.MaxCohort() {
 		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%d groups of at least %d clients: suite %s takes cohorts of at most %d; lower robust.groups", groups, s.MinCohort, a.suite.Name(), a.suite.MaxCohort())
 	}
-	if !s.Strategy.WholeVector() {
+	if !s.WholeUploads() {
 		return nil
 	}
 	parties, err := a.store.Parties(ctx)
@@ -117,7 +117,7 @@ func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
 		}
 	}
 	if able < nodes && able < s.MinCohort {
-		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%s does not cut an upload into parts, and %d of %d nodes can carry its %d ciphertexts: at least %d are needed; use fedavg or a smaller model", s.Strategy.Name, able, nodes, len(shards), s.MinCohort)
+		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "strategy %s at proof level %s does not cut an upload into parts, and %d of %d nodes can carry its %d ciphertexts: at least %d are needed; use fedavg below level trained, or a smaller model", s.Strategy.Name, s.ProofLevel, able, nodes, len(shards), s.MinCohort)
 	}
 	return nil
 }

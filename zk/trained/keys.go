@@ -118,20 +118,8 @@ func (j *Job) powers() int {
 // set-up of its own, with which the earlier jobs' commitments do not go
 // together.
 func (j *Job) SetUp(store *zk.Store, progress zk.Progress) ([]zk.AnyKeys, error) {
-	linked, err := store.Load(j.linked, fl.Digest{}, progress)
-	if absent(err) || err == nil && linked.SRS().Size() < j.powers() {
-		// Room for a few doublings of the table.
-		srs, err := zk.NewLocalSRS(1 << (bits.Len(uint(j.powers()-1)) + 1)) // #nosec G115 -- a positive number
-		if err != nil {
-			return nil, err
-		}
-		if linked, err = zk.Setup(j.linked, srs, progress); err != nil {
-			return nil, err
-		}
-		if err := store.Save(linked); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
+	linked, err := j.setUpLinked(store, progress)
+	if err != nil {
 		return nil, err
 	}
 	out := []zk.AnyKeys{linked}
@@ -160,6 +148,24 @@ func (j *Job) SetUp(store *zk.Store, progress zk.Progress) ([]zk.AnyKeys, error)
 		return nil, err
 	}
 	return out, nil
+}
+
+// setUpLinked makes or reads the keys of the encryption, under an SRS that is
+// large enough for all of the job's commitments.
+func (j *Job) setUpLinked(store *zk.Store, progress zk.Progress) (*zk.Keys, error) {
+	k, err := store.Load(j.linked, fl.Digest{}, progress)
+	if err == nil && k.SRS().Size() >= j.powers() || err != nil && !absent(err) {
+		return k, err
+	}
+	// Room for the next job's larger table.
+	srs, err := zk.NewLocalSRS(1 << (bits.Len(uint(j.powers()-1)) + 1)) // #nosec G115 -- a positive number
+	if err != nil {
+		return nil, err
+	}
+	if k, err = zk.Setup(j.linked, srs, progress); err != nil {
+		return nil, err
+	}
+	return k, store.Save(k)
 }
 
 // absent tells keys that are not there from keys that are damaged.

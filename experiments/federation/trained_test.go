@@ -104,16 +104,15 @@ func (c *clinic) trainedJob(rounds int) client.JobOptions {
 	low, high, most := 0.0, 120.0, 0.5
 	return client.JobOptions{
 		Job: "screening", SchemaText: c.text,
-		Model:    models.Spec{Kind: models.Logistic, Inputs: 3, Classes: 2},
-		Training: models.TrainConfig{LearningRate: 0.5, Steps: 2, BatchSize: 4, Seed: 1},
+		Model:    models.Spec{Kind: models.Linear, Inputs: 3, Classes: 2}, // the smallest circuit
+		Training: models.TrainConfig{LearningRate: 0.05, Steps: 2, BatchSize: 4, Seed: 1},
 		Strategy: fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: fl.WeightBySamples},
 		Clip:     fl.Clip{Value: 1, Norm: 2}, Rounds: rounds, MinCohort: 3, RoundDeadline: 120, Budget: 1000,
 		Rates: fl.Rates{Work: 400, Timeliness: 100, Committee: 150, Operator: 50, Training: 300}, Seed: 5,
 		ProofLevel: fl.ProofTrained,
 		Trained: client.TrainedOptions{
 			Rows: 8, FeatureBits: 11,
-			Require:      []datasets.Requirement{{Column: "age", Min: &low, Max: &high}, {Column: "dose", MissingMax: &most}},
-			MinClassRows: map[string]int{"well": 1, "ill": 2},
+			Require: []datasets.Requirement{{Column: "age", Min: &low, Max: &high}, {Column: "dose", MissingMax: &most}},
 		},
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"credence/fl"
 	"credence/fl/flpb"
+	"credence/he/threshold"
 )
 
 // refused expects that a message was turned down with a code, that the
@@ -186,7 +187,9 @@ func TestBadInput(t *testing.T) {
 	short := alpha.put(make([]byte, 10))
 	alpha.refuses("a box of another size", fl.CodeMalformed, change(func(d *fl.NoiseDealing) { d.Boxes[1].Digest = short }))
 	alpha.accepts(noise)
-	second := alpha.put(bytes.Repeat([]byte{1}, b.a.boxBytes()))
+	te, err := b.newestEpoch().threshold()
+	b.must(err)
+	second := alpha.put(bytes.Repeat([]byte{1}, threshold.BoxBytes(te, "alpha", string(noise.Boxes[0].Receiver))))
 	alpha.refuses("a second noise dealing", fl.CodeConflict, change(func(d *fl.NoiseDealing) { d.Boxes[0].Digest = second }))
 
 	b.badUpdate(r, guest)

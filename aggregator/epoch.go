@@ -324,9 +324,6 @@ func (a *Aggregator) acceptKeyDealing(ctx context.Context, from fl.Enrolment, do
 	return a.addEpochDocument(ctx, e, doc)
 }
 
-// boxBytes is the size of one sealed share.
-func (a *Aggregator) boxBytes() int { return threshold.BoxBytes(a.suite) }
-
 // threshold returns the epoch in the terms of package threshold.
 func (e epochState) threshold() (*threshold.Epoch, error) {
 	return threshold.EpochFromDocuments(e.Plan, e.SealKeys)

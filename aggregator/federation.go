@@ -119,7 +119,9 @@ type Aggregator struct {
 	court      court
 	epochCache epochCache
 
-	rounds *roundCache
+	rounds  *roundCache
+	callers snapshots[fl.NodeID, store.Party]
+	allJobs snapshots[struct{}, []jobState]
 
 	proofMu sync.Mutex
 	proofs  map[fl.Digest]*proofKeys // loaded, by document
@@ -198,7 +200,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the federation in %s: %w", dir, err)
 	}
-	a := &Aggregator{dir: dir, rounds: newRoundCache(), proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: db, wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
+	a := &Aggregator{dir: dir, rounds: newRoundCache(), proofs: map[fl.Digest]*proofKeys{}, opts: opts, keys: keys, authority: authority, store: cacheDocuments(db), wake: newBroadcast(), stopping: make(chan struct{}), log: opts.Log}
 	a.readers = make(chan *ciphertextReader, runtime.GOMAXPROCS(0))
 	for range cap(a.readers) {
 		a.readers <- new(ciphertextReader)

@@ -297,18 +297,17 @@ func (a *Aggregator) checkDealing(ctx context.Context, e epochState, dealer fl.N
 	if len(boxes) != len(members)*shards {
 		return fl.Refuse(fl.CodeMalformed, dealer, "a dealing of %d boxes: want %d, one for each of %d members and %d shards", len(boxes), len(members)*shards, len(members), shards)
 	}
-	size := a.boxBytes()
+	te, err := e.threshold()
+	if err != nil {
+		return err
+	}
 	for i, b := range boxes {
 		if want := members[i%len(members)]; b.Receiver != want || b.Shard != first+i/len(members) {
 			return fl.Refuse(fl.CodeMalformed, dealer, "box %d is for %s, shard %d: want %s, shard %d", i, b.Receiver, b.Shard, want, first+i/len(members))
 		}
-		if err := a.needBlob(ctx, dealer, "sealed share", b.Digest, size); err != nil {
+		if err := a.needBlob(ctx, dealer, "sealed share", b.Digest, threshold.BoxBytes(te, string(dealer), string(b.Receiver))); err != nil {
 			return err
 		}
-	}
-	te, err := e.threshold()
-	if err != nil {
-		return err
 	}
 	for shard := first; shard < first+shards; shard++ {
 		d := threshold.DealingFromBoxes(boxes[(shard-first)*len(members):(shard-first+1)*len(members)], shard)

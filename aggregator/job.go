@@ -42,6 +42,24 @@ func (a *Aggregator) job(ctx context.Context, node fl.NodeID, id fl.JobID) (jobS
 	return readJob(j)
 }
 
+// jobs returns the running jobs, read once for all who ask between two changes.
+// They are not changed.
+func (a *Aggregator) jobs(ctx context.Context) ([]jobState, error) {
+	return a.allJobs.get(a.wake, struct{}{}, func() ([]jobState, error) {
+		stored, err := a.store.RunningJobs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out := make([]jobState, len(stored))
+		for i, s := range stored {
+			if out[i], err = readJob(s); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	})
+}
+
 // acceptJob takes in a job and moves its budget into escrow.
 func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.Envelope) (time.Time, error) {
 	var s fl.JobSpec
@@ -234,16 +252,12 @@ func (a *Aggregator) refund(ctx context.Context, j jobState, spent int64, ref fl
 
 // runJobs opens the next round of every job that can have one.
 func (a *Aggregator) runJobs(ctx context.Context) error {
-	jobs, err := a.store.RunningJobs(ctx)
+	jobs, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
 	var failed error
-	for _, stored := range jobs {
-		j, err := readJob(stored)
-		if err != nil {
-			return err
-		}
+	for _, j := range jobs {
 		if err := a.runJob(ctx, j); err != nil && !errors.Is(err, store.ErrStale) {
 			failed = errors.Join(failed, fmt.Errorf("job %s: %w", j.spec.Job, err))
 		}
@@ -298,10 +312,9 @@ func (a *Aggregator) recentAborts(ctx context.Context, j jobState) (int, *round.
 }
 
 // jobView is a job for people to look at; nil when it is not the wanted one.
-func (a *Aggregator) jobView(ctx context.Context, stored store.Job, want fl.JobID) (*flpb.Job, error) {
-	j, err := readJob(stored)
-	if err != nil || want != "" && j.spec.Job != want {
-		return nil, err
+func (a *Aggregator) jobView(ctx context.Context, j jobState, want fl.JobID) (*flpb.Job, error) {
+	if want != "" && j.spec.Job != want {
+		return nil, nil
 	}
 	view := &flpb.Job{
 		Spec: j.Spec.Encode(), Phase: string(j.Phase), Reason: j.Reason,

@@ -101,7 +101,7 @@ func (a *Aggregator) finished(ctx context.Context, before time.Time) (due, kept 
 // pruned calls its own: a hostile party may have named another's. Sums and
 // decryption shares of earlier rounds need no mention: intake admits
 // ciphertexts and boxes by their exact size, which no other blob of a suite
-// has.
+// has but a model, and models are mentioned.
 func (a *Aggregator) namedElsewhere(ctx context.Context, kept []store.Round) (map[fl.Digest]bool, error) {
 	named := map[fl.Digest]bool{}
 	jobs, err := a.store.Jobs(ctx)

@@ -150,14 +150,20 @@ func (a *Aggregator) runRounds(ctx context.Context) error {
 func refused(err error) bool { return fl.CodeOf(err) != "" }
 
 func (a *Aggregator) runRound(ctx context.Context, r store.Round) error {
-	j, err := a.job(ctx, "", r.Job)
+	jobs, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
-	if j.Phase != store.JobRunning {
-		// It was opened in the moment in which the job ended: nothing can be
-		// published or paid any more.
-		return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+	if !slices.ContainsFunc(jobs, func(j jobState) bool { return j.spec.Job == r.Job }) {
+		j, err := a.job(ctx, "", r.Job)
+		if err != nil {
+			return err
+		}
+		if j.Phase != store.JobRunning {
+			// It was opened in the moment in which the job ended: nothing can be
+			// published or paid any more.
+			return a.step(ctx, r.Job, r.Number, round.Cancelled{Reason: fmt.Sprintf("job %s is %s", r.Job, j.Phase), At: a.now()}, stepExtras{})
+		}
 	}
 	if err := a.reportRevoked(ctx, r); err != nil {
 		return err
@@ -497,9 +503,9 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 // nextModel makes the next model from the opened sums and stores it with what
 // the strategy keeps.
 func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, contributors [][]fl.NodeID, sums [][]int64) (model, kept fl.Digest, figures fl.Figures, err error) {
-	read := func(digest fl.Digest, n int) ([]float32, error) {
-		raw, err := a.blobs.Get(ctx, digest)
-		if err != nil {
+	var raw []byte // the new model takes the place of the last that was read: it may be large
+	read := func(digest fl.Digest, n int) (_ []float32, err error) {
+		if raw, err = a.blobs.Get(ctx, digest); err != nil {
 			return nil, err
 		}
 		return fl.DecodeParameters(raw, n)
@@ -519,11 +525,12 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, co
 		return model, kept, figures, err
 	}
 	if next.State != nil {
-		if kept, err = a.blobs.Put(ctx, fl.EncodeParameters(next.State)); err != nil {
+		raw = fl.AppendParameters(raw[:0], next.State)
+		if kept, err = a.blobs.Put(ctx, raw); err != nil {
 			return model, kept, figures, err
 		}
 	}
-	model, err = a.blobs.Put(ctx, fl.EncodeParameters(next.Params))
+	model, err = a.blobs.Put(ctx, fl.AppendParameters(raw[:0], next.Params))
 	return model, kept, next.Figures, err
 }
 

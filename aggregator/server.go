@@ -25,7 +25,7 @@ import (
 // chunks.
 const (
 	maxMessage       = fl.MaxDocument + 64<<10
-	maxChunk         = 256 << 10
+	maxChunk         = 512 << 10
 	maxDownload      = 512 << 10
 	maxWait          = 30 * time.Second
 	transactionsPage = 500
@@ -193,7 +193,12 @@ func (a *Aggregator) authenticate(ctx context.Context) (store.Party, error) {
 	if now := a.opts.Now(); now.After(certificate.NotAfter) {
 		return store.Party{}, fl.Refuse(fl.CodeUnknownParty, node, "the certificate expired on %s; the node renews it when it reconnects", certificate.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return a.member(ctx, node)
+	return a.caller(ctx, node)
+}
+
+// caller is member, read once for all calls between two changes.
+func (a *Aggregator) caller(ctx context.Context, node fl.NodeID) (store.Party, error) {
+	return a.callers.get(a.wake, node, func() (store.Party, error) { return a.member(ctx, node) })
 }
 
 type enrolmentService struct {

@@ -55,7 +55,7 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 			return nil, ctx.Err()
 		}
 		// A party that was revoked while it waited learns it now.
-		if _, err := s.a.member(ctx, party.Enrolment.Node); err != nil {
+		if _, err := s.a.caller(ctx, party.Enrolment.Node); err != nil {
 			return nil, err
 		}
 	}
@@ -202,7 +202,11 @@ func (s *federationService) ListJobs(ctx context.Context, req *flpb.ListJobsRequ
 	}
 	out := &flpb.ListJobsResponse{}
 	for _, j := range jobs {
-		view, err := s.a.jobView(ctx, j, fl.JobID(req.GetJob()))
+		state, err := readJob(j)
+		if err != nil {
+			return nil, err
+		}
+		view, err := s.a.jobView(ctx, state, fl.JobID(req.GetJob()))
 		if err != nil {
 			return nil, err
 		}

@@ -212,7 +212,7 @@ func (a *Aggregator) retireTasks(ctx context.Context, node fl.NodeID) ([]*flpb.T
 
 // offerTasks offers every running job that the node has not joined.
 func (a *Aggregator) offerTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Task, error) {
-	jobs, err := a.store.RunningJobs(ctx)
+	jobs, err := a.jobs(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -128,11 +128,7 @@ func (n *Node) dealKey(ctx context.Context, planID fl.Digest, plan fl.EpochPlan)
 // uploadBoxes uploads the boxes of a dealing and returns what its document
 // says of them.
 func (n *Node) uploadBoxes(ctx context.Context, shard int, dealing threshold.Dealing) ([]fl.Box, error) {
-	boxes := make([][]byte, len(dealing))
-	for i, b := range dealing {
-		boxes[i] = b.Box
-	}
-	if _, err := n.remote.uploadAll(ctx, boxes); err != nil {
+	if _, err := n.remote.uploadAll(ctx, boxesOf(dealing), false); err != nil {
 		return nil, err
 	}
 	return dealing.Boxes(shard), nil
@@ -238,18 +234,36 @@ func (n *Node) dealNoise(ctx context.Context, task *flpb.NoiseTask) error {
 		}
 	}
 	dealing := fl.NoiseDealing{Genesis: plan.Genesis, Plan: planEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node}
+	return n.apart(func() error {
+		if dealing.Boxes, err = n.dealShards(ctx, plan); err != nil {
+			return err
+		}
+		return n.send(ctx, dealing)
+	})
+}
+
+// dealShards deals noise for every shard of a round; while one shard's boxes
+// are on their way the next one is dealt.
+func (n *Node) dealShards(ctx context.Context, plan fl.Plan) ([]fl.Box, error) {
+	var boxes []fl.Box
+	relay := n.remote.relay(ctx)
+	defer func() { _ = relay.wait() }() // another error was first, or none is left
 	for shard := range plan.Shards {
-		dealt, err := n.holder.DealNoise(plan.Epoch, threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard})
+		id := threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard}
+		before, err := n.holder.Dealt(id)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		uploaded, err := n.uploadBoxes(ctx, shard, dealt)
+		dealt, err := n.holder.DealNoise(plan.Epoch, id)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		dealing.Boxes = append(dealing.Boxes, uploaded...)
+		if err := relay.send(boxesOf(dealt), !before); err != nil {
+			return nil, err
+		}
+		boxes = append(boxes, dealt.Boxes(shard)...)
 	}
-	return n.send(ctx, dealing)
+	return boxes, relay.wait()
 }
 
 // roundContext decodes and verifies the plan and the epoch key of a round.
@@ -323,46 +337,125 @@ func (n *Node) decrypt(ctx context.Context, task *flpb.DecryptTask) error {
 		dealings[string(dealer)] = seal.Dealings[i]
 	}
 	answer := fl.DecryptionShare{Genesis: plan.Genesis, Seal: sealEnvelope.Digest(), Job: plan.Job, Round: plan.Round, Node: n.home.Node}
-	for shard, sum := range seal.Sums {
-		c1, err := n.remote.Fetch(ctx, sum.C1, answer.Seal)
-		if err != nil {
+	return n.apart(func() error {
+		if err := n.releaseShards(ctx, plan, seal, dealings, noise, &answer, &complaint); err != nil {
 			return err
 		}
-		half, err := n.suite.ParseSumPart(c1, he.C1)
-		if err != nil {
-			return fmt.Errorf("the sum of shard %d: %w", shard, err)
+		if len(complaint.Charges) > 0 {
+			return n.complainAbout(ctx, complaint)
 		}
-		if half.Count() != len(sum.Contributors) {
-			return fmt.Errorf("the sum of shard %d says %d contributions and the seal %d", shard, half.Count(), len(sum.Contributors))
+		return n.send(ctx, answer)
+	})
+}
+
+// releaseShards releases and uploads the share of every shard, or charges the
+// dealers of boxes that are wrong. What the next shard takes is on its way
+// while one is computed, and so is the share before.
+func (n *Node) releaseShards(ctx context.Context, plan fl.Plan, seal fl.Seal, dealings map[string]fl.Digest, noise []map[string]threshold.Received, answer *fl.DecryptionShare, complaint *fl.Complaint) error {
+	ctx, stop := context.WithCancel(ctx)
+	inputs := n.shardInputs(ctx, answer.Seal, seal, dealings, noise)
+	relay := n.remote.relay(ctx)
+	defer func() {
+		stop()
+		_ = relay.wait()   // another error was first, or none is left
+		for range inputs { // until it has stopped
+		}
+	}()
+	for in := range inputs {
+		if in.err != nil {
+			return in.err
 		}
 		share, err := n.holder.Release(threshold.ReleaseRequest{
-			Epoch: plan.Epoch, Sum: threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: shard},
+			Epoch: plan.Epoch, Sum: threshold.SumID{Job: string(plan.Job), Round: plan.Round, Shard: in.shard},
 			// The other half is not needed here; its address binds it.
-			C0Digest: sum.C0, C1: c1, Noise: noise[shard],
+			C0Digest: seal.Sums[in.shard].C0, C1: in.c1, Noise: in.noise,
 		})
-		if charge(&complaint, err, shard, dealings) {
+		if charge(complaint, err, in.shard, dealings) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("releasing the share of shard %d: %w", shard, err)
+			return fmt.Errorf("releasing the share of shard %d: %w", in.shard, err)
 		}
-		digest, err := n.remote.Upload(ctx, share)
-		if err != nil {
+		if err := relay.send([][]byte{share}, false); err != nil {
 			return err
 		}
-		answer.Shares = append(answer.Shares, fl.ShareRef{Shard: shard, Digest: digest})
+		answer.Shares = append(answer.Shares, fl.ShareRef{Shard: in.shard, Digest: fl.DigestBytes(share)})
 	}
-	if len(complaint.Charges) > 0 {
-		return n.complainAbout(ctx, complaint)
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return n.send(ctx, answer)
+	return relay.wait()
 }
 
-// noiseFor fetches what the seal's dealers dealt to this member, by shard and
-// dealer.
+// shardInput is what the release of one shard's share takes.
+type shardInput struct {
+	shard int
+	c1    []byte
+	noise map[string]threshold.Received
+	err   error // the last one then
+}
+
+// shardInputs fetches the sums of a seal and this member's boxes of noise,
+// shard by shard, one ahead of the reader. It stops with ctx.
+func (n *Node) shardInputs(ctx context.Context, sealID fl.Digest, seal fl.Seal, dealings map[string]fl.Digest, noise []map[string]threshold.Received) <-chan shardInput {
+	out := make(chan shardInput)
+	go func() {
+		defer close(out)
+		for shard, sum := range seal.Sums {
+			in := shardInput{shard: shard}
+			in.c1, in.noise, in.err = n.fetchShard(ctx, sealID, sum, dealings, noise[shard])
+			select {
+			case out <- in:
+			case <-ctx.Done():
+				return
+			}
+			if in.err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// fetchShard fetches one shard's sum and boxes.
+func (n *Node) fetchShard(ctx context.Context, sealID fl.Digest, sum fl.SealedSum, dealings map[string]fl.Digest, dealt map[string]threshold.Received) ([]byte, map[string]threshold.Received, error) {
+	names := slices.Sorted(maps.Keys(dealt))
+	wanted := []named{{digest: sum.C1, via: sealID}}
+	for _, dealer := range names {
+		i := slices.IndexFunc(dealt[dealer].Dealing, func(b threshold.DealtBox) bool { return b.Receiver == string(n.home.Node) })
+		if i < 0 {
+			return nil, nil, fmt.Errorf("the dealing of %s holds no box for this node and shard %d", dealer, sum.Shard)
+		}
+		wanted = append(wanted, named{digest: dealt[dealer].Dealing[i].Digest, via: dealings[dealer]})
+	}
+	blobs, err := n.remote.fetchAll(ctx, wanted)
+	if err != nil {
+		return nil, nil, err
+	}
+	half, err := n.suite.ParseSumPart(blobs[0], he.C1)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the sum of shard %d: %w", sum.Shard, err)
+	}
+	if half.Count() != len(sum.Contributors) {
+		return nil, nil, fmt.Errorf("the sum of shard %d says %d contributions and the seal %d", sum.Shard, half.Count(), len(sum.Contributors))
+	}
+	received := make(map[string]threshold.Received, len(names))
+	for i, dealer := range names {
+		r := dealt[dealer]
+		r.Box = blobs[1+i]
+		received[dealer] = r
+	}
+	return blobs[0], received, nil
+}
+
+// noiseFor fetches and checks what the seal's dealers dealt, by shard and
+// dealer, without the boxes.
 func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, k *epochKey, planID fl.Digest, plan fl.Plan, answers answeredKeys) ([]map[string]threshold.Received, error) {
 	var dealings []fl.Envelope
 	noise := make([]map[string]threshold.Received, plan.Shards)
+	for shard := range noise {
+		noise[shard] = map[string]threshold.Received{}
+	}
 	for i, dealer := range seal.Dealers {
 		envelope, err := n.remote.Document(ctx, seal.Dealings[i])
 		if err != nil {
@@ -377,15 +470,10 @@ func (n *Node) noiseFor(ctx context.Context, seal fl.Seal, k *epochKey, planID f
 		}
 		dealings = append(dealings, envelope)
 		for shard := range noise {
-			r, err := n.receive(ctx, k.epoch, k.planID, dealer, envelope, shard)
-			if err != nil {
-				return nil, err
+			noise[shard][string(dealer)] = threshold.Received{
+				Dealing: threshold.DealingFromBoxes(d.Boxes, shard),
+				Key:     answers[answeredKey{dealer, fl.StageRound, planID, shard}],
 			}
-			r.Key = answers[answeredKey{dealer, fl.StageRound, planID, shard}]
-			if noise[shard] == nil {
-				noise[shard] = map[string]threshold.Received{}
-			}
-			noise[shard][string(dealer)] = r
 		}
 	}
 	return noise, n.remote.RequireLogged(ctx, dealings...)

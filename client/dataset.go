@@ -185,7 +185,7 @@ func (n *Node) commitDataset(ctx context.Context, w *work, keysID fl.Digest) (*d
 // submitDataset sends a committed data set with its proofs. The aggregator
 // takes it in once, however often it is sent.
 func (n *Node) submitDataset(ctx context.Context, d *dataset) error {
-	if _, err := n.remote.uploadAll(ctx, d.proofs); err != nil {
+	if _, err := n.remote.uploadAll(ctx, d.proofs, false); err != nil {
 		return err
 	}
 	_, err := n.remote.SubmitEnvelope(ctx, d.signed)

@@ -89,47 +89,113 @@ func (o outbox) statesBefore(job fl.JobID, round uint64) ([]uint64, error) {
 	return out, nil
 }
 
-// localState returns what this node kept from the last round that its update
-// went into and that was published; an aborted round leaves no trace, here as
-// at the aggregator. States older than that are erased.
+// localState returns what this node kept from the last round before a plan's
+// that its update went into and that was published; an aborted round leaves no
+// trace, here as at the aggregator. States older than that are erased.
 func (n *Node) localState(ctx context.Context, w *work, plan fl.Plan) (LocalState, error) {
-	rounds, err := n.outbox.statesBefore(plan.Job, plan.Round)
-	if err != nil || len(rounds) == 0 {
-		return LocalState{}, err
+	s, from, err := n.remote.stateBefore(ctx, n.outbox, plan.Job, w.specID, plan.Round)
+	if err != nil || from == 0 {
+		return s, err
 	}
-	versions, err := n.remote.Models(ctx, plan.Job)
+	older, err := n.outbox.statesBefore(plan.Job, from)
 	if err != nil {
 		return LocalState{}, err
 	}
-	published := map[uint64]bool{}
-	for _, v := range versions {
-		if v.Manifest.Job == plan.Job && v.Manifest.JobSpec == w.specID {
-			published[v.Manifest.Round] = true
+	for _, old := range older {
+		if err := os.Remove(filepath.Join(n.outbox.folder(plan.Job, old), stateFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return LocalState{}, err
 		}
 	}
-	for i, round := range rounds {
-		_, accepted, err := n.outbox.accepted(plan.Job, round)
-		if err != nil {
-			return LocalState{}, err
+	return s, nil
+}
+
+// stateBefore returns the newest state in an outbox from a round before the
+// given one that was published with the party's update in it, and that round;
+// the zero state and 0 when there is none.
+func (r *Remote) stateBefore(ctx context.Context, o outbox, job fl.JobID, spec fl.Digest, round uint64) (LocalState, uint64, error) {
+	rounds, err := o.statesBefore(job, round)
+	if err != nil || len(rounds) == 0 {
+		return LocalState{}, 0, err
+	}
+	versions, err := r.Models(ctx, job)
+	if err != nil {
+		return LocalState{}, 0, err
+	}
+	published := map[uint64]fl.Manifest{}
+	for _, v := range versions {
+		if v.Manifest.Job == job && v.Manifest.JobSpec == spec {
+			published[v.Manifest.Round] = v.Manifest
 		}
-		if !accepted || !published[round] {
+	}
+	for _, round := range rounds {
+		m, ok := published[round]
+		if !ok {
 			continue
 		}
-		for _, old := range rounds[i+1:] {
-			if err := os.Remove(filepath.Join(n.outbox.folder(plan.Job, old), stateFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return LocalState{}, err
-			}
+		// The seal says whether the update is in. A receipt would not: the node may
+		// have been killed before it came.
+		in, err := r.sealed(ctx, m)
+		if err != nil {
+			return LocalState{}, 0, err
 		}
-		path := filepath.Join(n.outbox.folder(plan.Job, round), stateFile)
+		if !in {
+			continue
+		}
+		path := filepath.Join(o.folder(job, round), stateFile)
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			return LocalState{}, err
+			return LocalState{}, 0, err
 		}
 		s, err := DecodeLocalState(raw)
 		if err != nil {
-			return LocalState{}, fmt.Errorf("%s: %w; what this node kept for job %s is damaged: remove the file to go on without", path, err, plan.Job)
+			return LocalState{}, 0, fmt.Errorf("%s: %w; what this node kept for job %s is damaged: remove the file to go on without", path, err, job)
 		}
-		return s, nil
+		return s, round, nil
 	}
-	return LocalState{}, nil
+	return LocalState{}, 0, nil
+}
+
+// sealed reports whether this party's update is in a published round.
+func (r *Remote) sealed(ctx context.Context, m fl.Manifest) (bool, error) {
+	envelope, err := r.Document(ctx, m.Seal)
+	if err != nil {
+		return false, err
+	}
+	var seal fl.Seal
+	if err := envelope.Open(r.home.Genesis.AggregatorKey, &seal); err != nil {
+		return false, fmt.Errorf("round %d of job %s: %w", m.Round, m.Job, err)
+	}
+	return slices.Contains(seal.Clients, r.home.Node), nil
+}
+
+// PullOwn is Pull with what this party's node keeps to itself: a fedper model
+// with the node's own last layers, or the node's own model of a ditto job, as it
+// was when the version was published. Nothing of it was ever sent anywhere.
+func (r *Remote) PullOwn(ctx context.Context, job fl.JobID, version uint64) (Published, error) {
+	p, err := r.Pull(ctx, job, version)
+	if err != nil {
+		return Published{}, err
+	}
+	name := p.Spec.Strategy.Name
+	if name != fl.FedPer && name != fl.Ditto {
+		return Published{}, fmt.Errorf("job %s is trained by %s, which leaves no node a model of its own (%s and %s do); pull the published one", job, name, fl.FedPer, fl.Ditto)
+	}
+	m := p.Version.Manifest
+	s, _, err := r.stateBefore(ctx, outbox{filepath.Join(r.home.Dir, outboxFolder)}, job, m.JobSpec, m.Round+1)
+	if err != nil {
+		return Published{}, err
+	}
+	want := p.Spec.Parameters
+	if name == fl.FedPer {
+		want = p.Spec.Strategy.PersonalParameters
+	}
+	switch {
+	case s.Personal == nil:
+		return Published{}, fmt.Errorf("%s keeps nothing of its own for version %d of job %s: its node had trained in no published round by then, or a later round took its place; try a later version", r.home.Node, m.Version, job)
+	case len(s.Personal) != want || want > len(p.Params):
+		return Published{}, fmt.Errorf("%s keeps %d parameters of its own for job %s: want %d", r.home.Node, len(s.Personal), job, want)
+	}
+	copy(p.Params[len(p.Params)-want:], s.Personal)
+	p.Own = r.home.Node
+	return p, p.Model.CheckParameters(p.Params)
 }

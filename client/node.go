@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -32,7 +31,7 @@ type Options struct {
 	// Wait is how long the node lets the aggregator hold an empty answer;
 	// default 20 s.
 	Wait time.Duration
-	// UploadChunk in bytes; default and most 256 KiB. Small chunks suit slow
+	// UploadChunk in bytes; default and most 512 KiB. Small chunks suit slow
 	// links: a dropped connection loses at most one.
 	UploadChunk int
 	// AllowInsecure accepts the insecure suites of tests and simulations.
@@ -52,7 +51,8 @@ type Node struct {
 	outbox outbox
 	log    *slog.Logger
 
-	// mu serialises the work of the lanes on everything below.
+	// mu serialises the work of the lanes on everything below, and on what is
+	// known of the members.
 	mu        sync.Mutex
 	jobs      map[fl.Digest]*work
 	epoch     *epochKey
@@ -184,6 +184,21 @@ func (n *Node) note(change func(*Status)) {
 	}
 }
 
+// contactEvery is how often the time of the last contact alone is written to
+// the status file: every write waits for the disk, and a round has many contacts.
+const contactEvery = 5 * time.Second
+
+// contact remembers that the aggregator answered.
+func (n *Node) contact() {
+	now := fl.Instant(n.now())
+	n.statusMu.Lock()
+	fresh := now.Sub(n.status.LastContact).Abs() < contactEvery
+	n.statusMu.Unlock()
+	if !fresh {
+		n.note(func(s *Status) { s.LastContact = now })
+	}
+}
+
 // Run asks for work and does it until ctx ends or the node's membership does.
 func (n *Node) Run(ctx context.Context) error {
 	n.log.Info("node running", "federation", n.home.Genesis.Federation, "aggregator", n.config.Address, "certificate_until", n.home.CertificateEnds())
@@ -257,40 +272,64 @@ func (n *Node) Pass(ctx context.Context) (tasks int, err error) {
 type retry struct {
 	attempts int
 	next     time.Time
+	done     bool
 }
 
-// doAll carries out tasks one after the other: duties of the committee and
-// noise come before training, in the order the aggregator gives them. It
+// doAll carries out tasks in two lanes: those that train, and beside them the
+// duties of the committee, each in the order the aggregator gives them. It
 // returns when the first of those that failed should be tried again, or zero.
 func (n *Node) doAll(ctx context.Context, tasks []*flpb.Task, retries map[string]*retry) (next time.Time) {
+	var lanes [2][]*flpb.Task
 	current := map[string]*retry{}
 	for _, task := range tasks {
-		key := taskKey(task)
-		r := retries[key]
-		if r == nil {
-			r = new(retry)
+		key, lane := taskKey(task), 0
+		if current[key] = retries[key]; current[key] == nil {
+			current[key] = new(retry)
 		}
-		current[key] = r
-		if !n.now().Before(r.next) {
-			err := n.do(ctx, task)
-			if ctx.Err() != nil {
-				return time.Time{}
-			}
-			if err == nil {
-				delete(current, key)
-				continue
-			}
-			r.next = n.now().Add(r.wait(err))
-			r.attempts++
-			n.report(err)
+		if _, trains := task.GetTask().(*flpb.Task_Train); trains {
+			lane = 1
 		}
+		lanes[lane] = append(lanes[lane], task)
+	}
+	var wg sync.WaitGroup
+	for _, lane := range lanes {
+		wg.Go(func() {
+			for _, task := range lane {
+				n.try(ctx, task, current[taskKey(task)])
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return time.Time{}
+	}
+	clear(retries)
+	for key, r := range current {
+		if r.done {
+			continue
+		}
+		retries[key] = r
 		if next.IsZero() || r.next.Before(next) {
 			next = r.next
 		}
 	}
-	clear(retries)
-	maps.Copy(retries, current)
 	return next
+}
+
+// try carries out a task that is due.
+func (n *Node) try(ctx context.Context, task *flpb.Task, r *retry) {
+	if ctx.Err() != nil || n.now().Before(r.next) {
+		return
+	}
+	err := n.do(ctx, task)
+	switch {
+	case err == nil:
+		r.done = true
+	case ctx.Err() == nil:
+		r.next = n.now().Add(r.wait(err))
+		r.attempts++
+		n.report(err)
+	}
 }
 
 // wait says how long to leave a failed task alone: a policy's no stands until
@@ -307,6 +346,7 @@ func (r *retry) wait(err error) time.Duration {
 	return backoff(r.attempts)
 }
 
+// do carries out one task. It holds the node's lock but for what is done apart.
 func (n *Node) do(ctx context.Context, task *flpb.Task) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -325,6 +365,14 @@ func (n *Node) do(ctx context.Context, task *flpb.Task) error {
 		return n.retire(t.Retire)
 	}
 	return errors.New("the aggregator asks for something this version does not know; update the node")
+}
+
+// apart does what takes long without the node's lock, which the caller holds,
+// so that the other lane goes on. The work touches nothing that the lock guards.
+func (n *Node) apart(work func() error) error {
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	return work()
 }
 
 // taskKey identifies a task across answers.
@@ -355,7 +403,7 @@ func (n *Node) ask(ctx context.Context, tag []byte) ([]*flpb.Task, []byte, error
 	if err != nil {
 		return nil, nil, flpb.FromStatus(err)
 	}
-	n.note(func(s *Status) { s.LastContact = fl.Instant(n.now()) })
+	n.contact()
 	if skew := n.now().Sub(time.UnixMilli(answer.GetClockUnixMs())); skew.Abs() > maxSkew {
 		n.report(fmt.Errorf("this machine's clock differs from the aggregator's by %s: set it right (is a time service running?)", skew.Round(time.Second)))
 	}

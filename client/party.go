@@ -120,6 +120,7 @@ type Published struct {
 	Spec    fl.JobSpec
 	Model   *models.Model
 	Params  []float32
+	Own     fl.NodeID // whose own parameters are in it; "" for the published model (see PullOwn)
 }
 
 // Pull downloads a version of a job's model, 0 for the newest. It verifies the
@@ -162,8 +163,12 @@ func (r *Remote) Pull(ctx context.Context, job fl.JobID, version uint64) (Publis
 // Metadata says where a model comes from, for the metadata of an exported file.
 func (p Published) Metadata() map[string]string {
 	m := p.Version.Manifest
-	return map[string]string{
+	out := map[string]string{
 		"job": string(m.Job), "version": fmt.Sprint(m.Version), "round": fmt.Sprint(m.Round), "genesis": m.Genesis.String(),
 		"manifest": p.Version.ManifestID.String(), "model": m.Model.String(), "proof_level": string(m.ProofLevel), "epsilon": m.Epsilon,
 	}
+	if p.Own != "" {
+		out["own_parameters_of"] = string(p.Own)
+	}
+	return out
 }

@@ -32,6 +32,20 @@ func (n *Node) makeProven(ctx context.Context, w *work, local LocalRound, planID
 	if err := p.prepare(k); err != nil {
 		return fail(err)
 	}
+	prover := *p // the other lane may come to another epoch's key meanwhile
+	var signed fl.Envelope
+	var blobs [][]byte
+	err = n.apart(func() (err error) {
+		signed, blobs, err = n.proveUpdate(ctx, w, local, planID, k, &prover, d)
+		return err
+	})
+	return signed, blobs, err
+}
+
+// proveUpdate is what of makeProven takes long and needs no lock.
+func (n *Node) proveUpdate(ctx context.Context, w *work, local LocalRound, planID fl.Digest, k *epochKey, p *proofKeys, d *dataset) (fl.Envelope, [][]byte, error) {
+	plan := local.Plan
+	fail := func(err error) (fl.Envelope, [][]byte, error) { return fl.Envelope{}, nil, err }
 	if err := d.holds(p.keys); err != nil {
 		return fail(err)
 	}

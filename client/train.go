@@ -169,10 +169,15 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return err
 		}
 	}
-	if _, err := n.remote.uploadAll(ctx, ciphertexts); err != nil {
+	err = n.apart(func() error {
+		// An update that was ready may have been sent in part before a restart.
+		if _, err := n.remote.uploadAll(ctx, ciphertexts, !ready); err != nil {
+			return err
+		}
+		_, err := n.remote.SubmitEnvelope(ctx, header)
 		return err
-	}
-	if _, err := n.remote.SubmitEnvelope(ctx, header); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	n.log.Info("update accepted", "job", plan.Job, "round", plan.Round)
@@ -188,7 +193,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	if err != nil {
 		return fail(err)
 	}
-	local, err := n.localRound(ctx, w, planID, plan)
+	var local LocalRound
+	err = n.apart(func() (err error) {
+		local, err = n.localRound(ctx, w, planID, plan)
+		return err
+	})
 	if err != nil {
 		return fail(err)
 	}
@@ -197,7 +206,11 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 		return signed, ciphertexts, nil, err
 	}
 	started := n.now()
-	update, err := w.Update(ctx, local)
+	var update Update
+	err = n.apart(func() (err error) {
+		update, err = w.Update(ctx, local)
+		return err
+	})
 	var diverged *models.DivergedError
 	var unfit *LocalError
 	if errors.As(err, &diverged) || errors.As(err, &unfit) {
@@ -295,25 +308,33 @@ func (n *Node) encrypt(ctx context.Context, plan fl.Plan, k *epochKey, values []
 			s.Randomness.Erase()
 		}
 	}()
-	for _, shard := range values {
-		ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
-		if err != nil {
-			return nil, fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+	err := n.apart(func() error {
+		for _, shard := range values {
+			ciphertext, randomness, err := k.public.EncryptForProof(shard.Values)
+			if err != nil {
+				return fmt.Errorf("encrypting shard %d: %w", shard.Shard, err)
+			}
+			shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
+			b := ciphertext.Bytes()
+			blobs = append(blobs, b)
+			header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
 		}
-		shards = append(shards, zk.ShardInput{Values: shard.Values, Ciphertext: ciphertext, Randomness: randomness})
-		b := ciphertext.Bytes()
-		blobs = append(blobs, b)
-		header.Ciphertexts = append(header.Ciphertexts, fl.ShardCiphertext{Shard: shard.Shard, Digest: fl.DigestBytes(b)})
-	}
-	if !plan.ProofLevel.Attested() {
-		return blobs, nil
+		return nil
+	})
+	if err != nil || !plan.ProofLevel.Attested() {
+		return blobs, err
 	}
 	p, err := n.proofs(ctx, plan, k)
 	if err != nil {
 		return nil, err
 	}
 	started := n.now()
-	attestation, err := n.attest(ctx, plan, header.Plan, p, shards)
+	var attestation []byte
+	prover := *p // the other lane may come to another epoch's key meanwhile
+	err = n.apart(func() (err error) {
+		attestation, err = n.attest(ctx, plan, header.Plan, &prover, shards)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

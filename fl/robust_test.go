@@ -131,7 +131,7 @@ func TestAdvanceWithGroups(t *testing.T) {
 			}
 		}
 	}
-	next, err := Advance(spec, plan, contributors, sums, make([]float32, params), nil)
+	next, err := Advance(spec, plan, contributors, slices.Clone(sums), make([]float32, params), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,18 +156,18 @@ func TestAdvanceWithGroups(t *testing.T) {
 	huge[3] = math.MaxFloat32
 	wild := spec
 	wild.ServerLearningRate = math.MaxFloat32 * 8
-	if _, err := Advance(wild, plan, contributors, sums, huge, nil); !errors.As(err, &impossible) {
+	if _, err := Advance(wild, plan, contributors, slices.Clone(sums), huge, nil); !errors.As(err, &impossible) {
 		t.Errorf("a model that is not finite: %v", err)
 	}
 	wild = spec
 	wild.Robust.Groups = 4
-	if _, err := Advance(wild, plan, contributors, sums, huge, nil); err == nil {
+	if _, err := Advance(wild, plan, contributors, slices.Clone(sums), huge, nil); err == nil {
 		t.Error("three groups passed for four")
 	}
-	if _, err := Advance(oneOf(FedAvgM), plan, contributors, sums, huge, make([]float32, 3)); err == nil {
+	if _, err := Advance(oneOf(FedAvgM), plan, contributors, slices.Clone(sums), huge, make([]float32, 3)); err == nil {
 		t.Error("a short state was taken")
 	}
-	if _, err := Advance(StrategySpec{}, plan, contributors, sums, huge, nil); err == nil {
+	if _, err := Advance(StrategySpec{}, plan, contributors, slices.Clone(sums), huge, nil); err == nil {
 		t.Error("no strategy was applied")
 	}
 }

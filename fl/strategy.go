@@ -90,7 +90,8 @@ type NextModel struct {
 // every group (GroupMeans), the robust rule where the job has one, the strategy.
 // It is the one definition of that step, for aggregator, auditor and
 // simulation. global is the plan's base model and state what was kept with it
-// (nil before the first version). Errors are *RangeError for sums that no honest
+// (nil before the first version). It takes the sums over: they are as large as
+// several models, and when it returns sums holds none of them. Errors are *RangeError for sums that no honest
 // cohort produces, *StrategyError for sums that give no model.
 func Advance(spec StrategySpec, plan Plan, contributors [][]NodeID, sums [][]int64, global, state []float32) (NextModel, error) {
 	strategy, err := NewStrategy(spec)
@@ -108,6 +109,7 @@ func Advance(spec StrategySpec, plan Plan, contributors [][]NodeID, sums [][]int
 	if err != nil {
 		return NextModel{}, err
 	}
+	clear(sums) // not beside the vectors that follow
 	mean, err := spec.Robust.combine(means)
 	if err != nil {
 		return NextModel{}, &StrategyError{err}

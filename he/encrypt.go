@@ -8,7 +8,8 @@ import (
 	"github.com/tuneinsight/lattigo/v5/ring"
 )
 
-// SeedBytes is the length of the seed of a common reference polynomial.
+// SeedBytes is the length of the seed of a common reference polynomial, or of
+// one that ExpandUniform makes.
 const SeedBytes = 32
 
 // CRS derives the common reference polynomial a from a seed that nobody chose

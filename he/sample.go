@@ -1,6 +1,8 @@
 package he
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"math/big"
@@ -15,10 +17,31 @@ type source struct {
 	off  int
 }
 
-// systemSource reads crypto/rand, which ends the process rather than return
-// less than full randomness.
+// systemSource expands 32 fresh bytes of crypto/rand, which ends the process
+// rather than return less than full randomness, with AES-256 in counter mode:
+// an element of R_Q takes a quarter of a megabyte, which is 20 times as long in
+// coming from the system. A source is used for one draw, so no key lives on. The
+// expanded key is out of reach, like every copy that the runtime makes: wiping
+// the buffer narrows the window and does not close it.
 func systemSource() *source {
-	return newSource(func(b []byte) { _, _ = rand.Read(b) }) // never fails, see crypto/rand.Read
+	var key [SeedBytes]byte
+	_, _ = rand.Read(key[:]) // never fails, see crypto/rand.Read
+	defer clear(key[:])
+	return seededSource(key)
+}
+
+// seededSource reads the stream of AES-256 in counter mode from counter 0 (NIST
+// SP 800-38A) under a key.
+func seededSource(key [SeedBytes]byte) *source {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic("he: AES refuses a key of 32 bytes: " + err.Error())
+	}
+	stream := cipher.NewCTR(block, make([]byte, aes.BlockSize))
+	return newSource(func(b []byte) {
+		clear(b)
+		stream.XORKeyStream(b, b)
+	})
 }
 
 func newSource(fill func([]byte)) *source {
@@ -50,6 +73,16 @@ func (s *source) uint64() uint64 {
 	var b [8]byte
 	s.bytes(b[:])
 	return binary.LittleEndian.Uint64(b[:])
+}
+
+// below draws an integer uniform below q, by rejection.
+func (s *source) below(q uint64) uint64 {
+	mask := uint64(1)<<bits.Len64(q) - 1
+	for {
+		if v := s.uint64() & mask; v < q {
+			return v
+		}
+	}
 }
 
 func (s *source) wipe() { clear(s.buf[:]); s.off = len(s.buf) }
@@ -136,19 +169,40 @@ func (s *Suite) ErrorPoly() *Poly {
 func (s *Suite) UniformPoly() *Poly {
 	src := systemSource()
 	defer src.wipe()
+	return s.uniform(src)
+}
+
+// ExpandUniform is the element of R_Q that a seed stands for. To who does not
+// know the seed it is uniform, as far as AES-256 is a pseudorandom function. It
+// reads words of 8 bytes, little endian, from AES-256 in counter mode under the
+// seed, from counter 0: for each prime N residues, a word masked to the length
+// of the prime and passed over when it is not below it.
+func (s *Suite) ExpandUniform(seed [SeedBytes]byte) *Poly {
+	src := seededSource(seed)
+	defer src.wipe()
+	return s.uniform(src)
+}
+
+func (s *Suite) uniform(src *source) *Poly {
 	p := s.NewPoly()
 	for i, q := range s.p.primes {
-		mask := uint64(1)<<bits.Len64(q) - 1
 		row := p.p.Coeffs[i]
 		for j := range row {
-			v := src.uint64() & mask
-			for v >= q {
-				v = src.uint64() & mask
-			}
-			row[j] = v
+			row[j] = src.below(q)
 		}
 	}
 	return p
+}
+
+// UniformResidues draws one uniform residue modulo each prime.
+func (s *Suite) UniformResidues() []uint64 {
+	src := systemSource()
+	defer src.wipe()
+	out := make([]uint64, len(s.p.primes))
+	for i, q := range s.p.primes {
+		out[i] = src.below(q)
+	}
+	return out
 }
 
 // SmudgingPoly draws a noise dealer's polynomial, each coefficient exactly

@@ -103,29 +103,35 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 func newModelPull(a *app) *cobra.Command {
 	var dir, out string
 	var version uint64
+	var own bool
 	cmd := &cobra.Command{
 		Use: "pull JOB -o FILE.safetensors", Short: "Download a published model", Args: cobra.ExactArgs(1),
 		Long: `Downloads a published model as safetensors, and its signed manifest beside it.
-The manifest's signature and the parameters' digest are checked first.`,
+The manifest's signature and the parameters' digest are checked first.
+
+With --own, in a node's folder, it is the model with what the node keeps to
+itself: its own last layers (strategy fedper) or its own model (ditto).`,
 		Example: "  credence model pull screening -o model.safetensors --dir lab",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
 				return usagef("-o is missing: want a file to write, for example -o %s.safetensors", args[0])
 			}
 			return a.withParty(cmd.Context(), dir, func(p *party) error {
-				return a.saveModel(cmd, p, fl.JobID(args[0]), version, out, formatSafetensors)
+				return a.saveModel(cmd, p, fl.JobID(args[0]), version, own, out, formatSafetensors)
 			})
 		},
 	}
 	dirFlag(cmd, &dir, "folder of the party")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write")
 	cmd.Flags().Uint64Var(&version, "version", 0, "version (default: the newest)")
+	cmd.Flags().BoolVar(&own, "own", false, "with what this node keeps to itself")
 	return cmd
 }
 
 func newModelExport(a *app) *cobra.Command {
 	var dir, out, format string
 	var version uint64
+	var own bool
 	cmd := &cobra.Command{
 		Use: "export JOB --format onnx -o FILE", Short: "Download a published model in another format", Args: cobra.ExactArgs(1),
 		Long:    "Like pull, as ONNX or safetensors. The file's metadata say where it comes from.",
@@ -138,7 +144,7 @@ func newModelExport(a *app) *cobra.Command {
 				return usagef("--format %q: want %s or %s", format, formatONNX, formatSafetensors)
 			}
 			return a.withParty(cmd.Context(), dir, func(p *party) error {
-				return a.saveModel(cmd, p, fl.JobID(args[0]), version, out, format)
+				return a.saveModel(cmd, p, fl.JobID(args[0]), version, own, out, format)
 			})
 		},
 	}
@@ -146,12 +152,17 @@ func newModelExport(a *app) *cobra.Command {
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write")
 	cmd.Flags().StringVar(&format, "format", formatONNX, "onnx or safetensors")
 	cmd.Flags().Uint64Var(&version, "version", 0, "version (default: the newest)")
+	cmd.Flags().BoolVar(&own, "own", false, "with what this node keeps to itself")
 	return cmd
 }
 
 // saveModel downloads, verifies and writes a model with its manifest.
-func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint64, out, format string) error {
-	published, err := p.remote.Pull(cmd.Context(), job, version)
+func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint64, own bool, out, format string) error {
+	pull := p.remote.Pull
+	if own {
+		pull = p.remote.PullOwn
+	}
+	published, err := pull(cmd.Context(), job, version)
 	if err != nil {
 		return err
 	}
@@ -164,8 +175,11 @@ func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint
 	}
 	m := published.Version.Manifest
 	a.result(map[string]any{"file": out, "format": format, "manifest_file": manifest, "job": m.Job, "version": m.Version, "parameters": len(published.Params),
-		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon}, func() {
+		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon, "own_parameters_of": published.Own}, func() {
 		a.printf("%s: version %d of %s, %s\n", out, m.Version, m.Job, plural(len(published.Params), "parameter"))
+		if published.Own != "" {
+			a.printf("It holds parameters of %s's own, which were never published: keep it.\n", published.Own)
+		}
 		a.printf("%s: signature and digest are good\n", manifest)
 		a.printf("Proof level %s; epsilon %s.\n", m.ProofLevel, m.Epsilon)
 	})

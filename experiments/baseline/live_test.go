@@ -24,6 +24,7 @@ const liveSuite = "insecure-rlwe64-d1-v1"
 
 // live is a running federation with one owner, and the data of its nodes.
 type live struct {
+	*federation.Federation
 	dir     string
 	owner   *client.Remote
 	clients []baseline.Client
@@ -56,6 +57,7 @@ func startLive(t *testing.T, nodes, weak int, floor fl.ProofLevel) *live {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.Federation = f
 	t.Cleanup(func() {
 		if err := f.Stop(); err != nil {
 			t.Error(err)
@@ -220,6 +222,66 @@ func TestSameModelsAsALiveFederation(t *testing.T) {
 	for _, f := range kept {
 		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v: %v", f, info.Mode(), err)
+		}
+	}
+}
+
+// A node's own model is the published one with what it kept: the last layers of
+// fedper, all of ditto. It is better on the node's own rows.
+func TestOwnModels(t *testing.T) {
+	l := startLive(t, 4, 0, fl.ProofNone)
+	home, err := client.OpenHome(l.NodeDir("node-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote, err := l.Connect(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = remote.Close() })
+	for name, change := range map[string]func(*baseline.Job){
+		fl.FedPer: func(j *baseline.Job) { j.Strategy.PersonalLayers = 1 },
+		fl.Ditto:  func(j *baseline.Job) { j.Strategy.Mu = 0.1 },
+		fl.FedAvg: func(*baseline.Job) {},
+	} {
+		job := smallJob(2)
+		job.ID, job.Strategy.Name = fl.JobID(name), name
+		change(&job)
+		if _, err := l.owner.SubmitJob(t.Context(), l.options(job)); err != nil {
+			t.Fatal(err)
+		}
+		awaitDone(t, l.owner, job.ID, time.Minute)
+		own, err := remote.PullOwn(t.Context(), job.ID, 0)
+		if name == fl.FedAvg {
+			if err == nil {
+				t.Error("fedavg left a node a model of its own")
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared, err := remote.Pull(t.Context(), job.ID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const head = 4*2 + 2
+		if base := len(shared.Params) - head; slices.Equal(own.Params[base:], shared.Params[base:]) || (name == fl.FedPer) != slices.Equal(own.Params[:base], shared.Params[:base]) {
+			t.Errorf("%s: the own model has the wrong parameters of its own", name)
+		}
+		mine, err := own.Model.Evaluate(own.Params, l.clients[1].Train)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := own.Model.Evaluate(shared.Params, l.clients[1].Train)
+		if err != nil || mine.LossSum >= theirs.LossSum {
+			t.Errorf("%s: the own model's loss is %v, the published one's %v: %v", name, mine.Loss(), theirs.Loss(), err)
+		}
+		if own.Metadata()["own_parameters_of"] != "node-1" || shared.Metadata()["own_parameters_of"] != "" {
+			t.Errorf("%s: the metadata do not say whose parameters these are", name)
+		}
+		if _, err := l.owner.PullOwn(t.Context(), job.ID, 0); err == nil {
+			t.Errorf("%s: an owner has a model of its own", name)
 		}
 	}
 }

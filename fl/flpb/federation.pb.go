@@ -1097,7 +1097,7 @@ type UploadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`  // at most 256 KiB
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`  // at most 512 KiB
 	Last          bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"` // verify and keep
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

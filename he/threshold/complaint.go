@@ -65,8 +65,8 @@ func locate(e *Epoch, subject Subject, dealer string, d Dealing, receiver string
 		return DealtBox{}, blame(receiver, "%w of epoch %d", ErrNotMember, e.Number())
 	}
 	switch {
-	case len(box) != BoxBytes(e.suite):
-		return DealtBox{}, blame(dealer, "%w: %d bytes, want %d", ErrBox, len(box), BoxBytes(e.suite))
+	case len(box) != BoxBytes(e, dealer, receiver):
+		return DealtBox{}, blame(dealer, "%w: %d bytes, want %d", ErrBox, len(box), BoxBytes(e, dealer, receiver))
 	case sha256.Sum256(box) != rec.Digest:
 		return DealtBox{}, blame(dealer, "%w: it is not the box for %q that the dealing names", ErrBox, receiver)
 	}
@@ -76,7 +76,7 @@ func locate(e *Epoch, subject Subject, dealer string, d Dealing, receiver string
 // openWith looks into a box with a key that matches the commitment. An error
 // is the dealer's fault.
 func openWith(e *Epoch, subject Subject, dealer string, d Dealing, rec DealtBox, box, key []byte) (*he.Poly, error) {
-	p, err := openBody(e.suite, boxContext(e, subject, dealer, rec.Receiver), key, box)
+	p, err := openBody(e, dealer, rec.Receiver, boxContext(e, subject, dealer, rec.Receiver), key, box)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +85,7 @@ func openWith(e *Epoch, subject Subject, dealer string, d Dealing, rec DealtBox,
 		return nil, fmt.Errorf("%w: the share in the box does not give the published check", ErrDealing)
 	}
 	clear(p.masks)
+	clear(p.seed)
 	return p.share, nil
 }
 
@@ -211,11 +212,11 @@ func (h *KeyHolder) Answer(number uint64, subject Subject, receiver string) ([]b
 		return nil, err
 	}
 	defer leave()
-	c, err := h.commitState(number)
+	e, err := h.epoch(number)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := c.epoch.member(receiver); !ok {
+	if _, ok := e.member(receiver); !ok {
 		return nil, blame(receiver, "%w of epoch %d", ErrNotMember, number)
 	}
 	var seed []byte
@@ -238,7 +239,7 @@ func (h *KeyHolder) Answer(number uint64, subject Subject, receiver string) ([]b
 		}
 	}
 	defer clear(seed)
-	return contentKey(seed, boxContext(c.epoch, subject, h.self, receiver)), nil
+	return contentKey(seed, boxContext(e, subject, h.self, receiver)), nil
 }
 
 // Transcript names everything that an epoch's key follows from: its

@@ -42,7 +42,7 @@ func (s Subject) String() string {
 type DealtBox struct {
 	// Receiver names the member whose share it is.
 	Receiver string
-	// Box is the sealed share, BoxBytes long. It is nil where only the public
+	// Box is the sealed share or its seed, BoxBytes long. It is nil where only the public
 	// part of a dealing matters; Digest stands for it there.
 	Box []byte
 	// Digest is SHA-256 of Box.
@@ -104,44 +104,58 @@ func commitKey(context, key []byte) [32]byte {
 	return sha256.Sum256(w.b)
 }
 
-// payload is what a box holds for its receiver: the share, and the values of
-// the masking polynomials at its point, by repetition and prime.
+// payload is what a box holds for its receiver: the share, or the seed that it
+// is expanded from, and the values of the masking polynomials at its point, by
+// repetition and prime.
 type payload struct {
 	share *he.Poly
+	seed  []byte // nil for a share that is not expanded
 	masks []uint64
 }
 
 func (p *payload) erase() {
 	if p != nil {
 		p.share.Erase()
+		clear(p.seed)
 		clear(p.masks)
 	}
 }
 
 func (p *payload) encode() []byte {
-	out := p.share.Bytes()
+	out := slices.Clone(p.seed)
+	if p.seed == nil {
+		out = p.share.Residues()
+	}
 	for _, m := range p.masks {
 		out = binary.LittleEndian.AppendUint64(out, m)
 	}
 	return out
 }
 
-func payloadBytes(s *he.Suite) int { return s.PolyBytes() + CheckBytes(s) }
-
-// parsePayload decodes a payload strictly: exact length, every coefficient
-// below Q, every mask below its prime.
-func parsePayload(s *he.Suite, b []byte) (*payload, error) {
-	if len(b) != payloadBytes(s) {
-		return nil, fmt.Errorf("%w: its contents have %d bytes, want %d", ErrBox, len(b), payloadBytes(s))
+func payloadBytes(s *he.Suite, seeded bool) int {
+	if seeded {
+		return he.SeedBytes + CheckBytes(s)
 	}
-	share, err := s.ParsePoly(b[:s.PolyBytes()])
+	return s.ResidueBytes() + CheckBytes(s)
+}
+
+// parsePayload decodes a payload strictly: exact length, every residue and every
+// mask below its prime.
+func parsePayload(s *he.Suite, seeded bool, b []byte) (*payload, error) {
+	if want := payloadBytes(s, seeded); len(b) != want {
+		return nil, fmt.Errorf("%w: its contents have %d bytes, want %d", ErrBox, len(b), want)
+	}
+	at := len(b) - CheckBytes(s)
+	masks, ok := parseResidues(s, b[at:])
+	if !ok {
+		return nil, fmt.Errorf("%w: a mask in it is not below its prime", ErrBox)
+	}
+	if seeded {
+		return &payload{share: s.ExpandUniform([he.SeedBytes]byte(b[:at])), seed: slices.Clone(b[:at]), masks: masks}, nil
+	}
+	share, err := s.ParseResidues(b[:at])
 	if err != nil {
 		return nil, fmt.Errorf("%w: its contents are not a canonical polynomial", ErrBox)
-	}
-	masks, ok := parseResidues(s, b[s.PolyBytes():])
-	if !ok {
-		share.Erase()
-		return nil, fmt.Errorf("%w: a mask in it is not below its prime", ErrBox)
 	}
 	return &payload{share: share, masks: masks}, nil
 }
@@ -166,7 +180,7 @@ func parseResidues(s *he.Suite, b []byte) ([]uint64, bool) {
 // it and answers the challenge that all the boxes give. The shares, the masks
 // and the sharing polynomial are erased.
 func deal(e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte) (Dealing, error) {
-	sharing := newSharing(secret, e.cfg.Threshold)
+	sharing := newSharing(secret, seededPoints(e, dealer), len(e.cfg.Members))
 	defer sharing.erase()
 	masks := newMasks(e)
 	defer masks.erase()
@@ -176,21 +190,19 @@ func deal(e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte
 		if err != nil {
 			return nil, err
 		}
-		payloads[i] = &payload{share: share, masks: masks.at(m.Point)}
+		payloads[i] = &payload{share: share, seed: slices.Clone(sharing.seeds[m.Point]), masks: masks.at(m.Point)}
 		defer payloads[i].erase()
 	}
 	d, err := sealPayloads(e, subject, dealer, payloads, seed)
 	if err != nil {
 		return nil, err
 	}
-	// <w, f(x)> is itself a polynomial in x: its coefficients need t inner
-	// products, the values for the n receivers then cost nothing.
-	coeffs := make([][]uint64, e.cfg.Threshold)
-	for k := range coeffs {
-		coeffs[k] = challengeOf(e, subject, dealer, d).respond(sharing.coeffs[k], masks.coeffs[k])
-	}
+	points := make([]int, len(e.cfg.Members))
 	for i, m := range e.cfg.Members {
-		d[i].Check = encodeResidues(evaluate(e.suite, coeffs, m.Point))
+		points[i] = m.Point
+	}
+	for i, y := range sharing.answers(challengeOf(e, subject, dealer, d), masks, points) {
+		d[i].Check = encodeResidues(y)
 	}
 	return d, nil
 }
@@ -232,15 +244,9 @@ type maskSharing struct {
 func newMasks(e *Epoch) *maskSharing {
 	m := &maskSharing{s: e.suite, coeffs: make([][]uint64, e.cfg.Threshold)}
 	for k := range m.coeffs {
-		// A uniform element of R_Q holds N uniform residues modulo each prime.
-		u := e.suite.UniformPoly()
-		rows := u.RNS().Coeffs
-		for r := range repetitions {
-			for i := range rows {
-				m.coeffs[k] = append(m.coeffs[k], rows[i][r])
-			}
+		for range repetitions {
+			m.coeffs[k] = append(m.coeffs[k], e.suite.UniformResidues()...)
 		}
-		u.Erase()
 	}
 	return m
 }
@@ -267,11 +273,12 @@ func evaluate(s *he.Suite, coeffs [][]uint64, point int) []uint64 {
 	return out
 }
 
-// challenge derives the weights w of a dealing: for each repetition and prime
-// N residues, read from cSHAKE256 (NIST SP 800-185) over everything that the
-// dealer sent before, so that it is fixed when the weights become known. A
-// residue is a little-endian word of 8 bytes, masked to the length of the
-// prime; those of q or more are passed over.
+// challenge derives the weights w of a dealing: for each repetition N integers
+// below the smallest prime, the same ones for every prime, read from cSHAKE256
+// (NIST SP 800-185) over everything that the dealer sent before, so that it is
+// fixed when the weights become known. A weight is a little-endian word of 8
+// bytes, masked to the length of the smallest prime; those of that prime or
+// more are passed over.
 type challenge struct {
 	s    *he.Suite
 	seed [32]byte
@@ -279,7 +286,7 @@ type challenge struct {
 
 func challengeOf(e *Epoch, subject Subject, dealer string, d Dealing) challenge {
 	var w writer
-	w.str("credence/threshold/challenge/v1")
+	w.str("credence/threshold/challenge/v2")
 	w.blob(boxContext(e, subject, dealer, ""))
 	for _, b := range d {
 		w.str(b.Receiver)
@@ -291,40 +298,63 @@ func challengeOf(e *Epoch, subject Subject, dealer string, d Dealing) challenge 
 
 // respond computes <w, p> + mask for each repetition and prime.
 func (c challenge) respond(p *he.Poly, masks []uint64) []uint64 {
-	xof := sha3.NewCSHAKE256([]byte("credence"), []byte("threshold/challenge/v1/"+c.s.Name()))
+	return c.respondAll([]*he.Poly{p}, [][]uint64{masks})[0]
+}
+
+// respondAll computes respond for several polynomials, and reads the weights
+// once.
+func (c challenge) respondAll(polys []*he.Poly, masks [][]uint64) [][]uint64 {
+	xof := sha3.NewCSHAKE256([]byte("credence"), []byte("threshold/challenge/v2/"+c.s.Name()))
 	_, _ = xof.Write(c.seed[:]) // a hash never fails
-	rows, primes := p.RNS().Coeffs, c.s.Primes()
-	out := make([]uint64, 0, len(masks))
-	var buf [2048]byte
-	left := buf[:0]
+	primes := c.s.Primes()
+	out := make([][]uint64, len(polys))
+	weights := make([]uint64, c.s.N())
 	for r := range repetitions {
-		for i, q := range primes {
-			mask := uint64(1)<<bits.Len64(q) - 1
-			var hi, lo uint64
-			for at, terms := 0, 0; at < len(rows[i]); {
-				if len(left) == 0 {
-					_, _ = xof.Read(buf[:])
-					left = buf[:]
-				}
-				w := binary.LittleEndian.Uint64(left) & mask
-				left = left[8:]
-				if w >= q {
-					continue // rejected, so that the weights are uniform
-				}
-				h, l := bits.Mul64(w, rows[i][at])
-				var carry uint64
-				lo, carry = bits.Add64(lo, l, 0)
-				hi, _ = bits.Add64(hi, h, carry)
-				at++
-				// Products of residues below 2^60 add up below 2^127.
-				if terms++; terms == 128 {
-					hi, lo, terms = 0, bits.Rem64(hi, lo, q), 0
-				}
+		readWeights(xof, slices.Min(primes), weights)
+		for k, p := range polys {
+			rows := p.RNS().Coeffs
+			for i, q := range primes {
+				out[k] = append(out[k], addMod(innerProduct(weights, rows[i], q), masks[k][r*len(primes)+i], q))
 			}
-			out = append(out, addMod(bits.Rem64(hi, lo, q), masks[r*len(primes)+i], q))
 		}
 	}
 	return out
+}
+
+// readWeights fills w with integers uniform below q.
+func readWeights(xof *sha3.SHAKE, q uint64, w []uint64) {
+	mask := uint64(1)<<bits.Len64(q) - 1
+	var buf [4080]byte // a multiple of the 136 bytes that the sponge gives at a time
+	left := buf[:0]
+	for i := 0; i < len(w); {
+		if len(left) == 0 {
+			_, _ = xof.Read(buf[:]) // never fails
+			left = buf[:]
+		}
+		v := binary.LittleEndian.Uint64(left) & mask
+		left = left[8:]
+		if v < q { // others are rejected, so that the weights are uniform
+			w[i] = v
+			i++
+		}
+	}
+}
+
+// innerProduct is the sum of a[i]*b[i] mod q, for factors below 2^60.
+func innerProduct(a, b []uint64, q uint64) uint64 {
+	var hi, lo uint64
+	for len(a) > 0 {
+		n := min(len(a), 128) // products below 2^120 add up below 2^127
+		for i, x := range a[:n] {
+			h, l := bits.Mul64(x, b[i])
+			var carry uint64
+			lo, carry = bits.Add64(lo, l, 0)
+			hi, _ = bits.Add64(hi, h, carry)
+		}
+		hi, lo = 0, bits.Rem64(hi, lo, q)
+		a, b = a[n:], b[n:]
+	}
+	return lo
 }
 
 // VerifyDealing checks what anyone can check of a dealing: one box for each

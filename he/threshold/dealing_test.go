@@ -22,21 +22,19 @@ import (
 // before they are sealed. The checks are those of the true polynomial.
 func forged(t testing.TB, e *Epoch, subject Subject, dealer string, secret *he.Poly, seed []byte, change func(payloads []*payload)) Dealing {
 	t.Helper()
-	sharing, masks := newSharing(secret, e.Threshold()), newMasks(e)
+	sharing, masks := newSharing(secret, seededPoints(e, dealer), len(e.cfg.Members)), newMasks(e)
 	var payloads []*payload
+	var points []int
 	for _, m := range e.cfg.Members {
 		share, err := sharing.at(m.Point)
 		ok(t, err)
-		payloads = append(payloads, &payload{share: share, masks: masks.at(m.Point)})
+		payloads = append(payloads, &payload{share: share, seed: slices.Clone(sharing.seeds[m.Point]), masks: masks.at(m.Point)})
+		points = append(points, m.Point)
 	}
 	change(payloads)
 	d := must[Dealing](t)(sealPayloads(e, subject, dealer, payloads, seed))
-	coeffs := make([][]uint64, e.Threshold())
-	for k := range coeffs {
-		coeffs[k] = challengeOf(e, subject, dealer, d).respond(sharing.coeffs[k], masks.coeffs[k])
-	}
-	for i, m := range e.cfg.Members {
-		d[i].Check = encodeResidues(evaluate(e.suite, coeffs, m.Point))
+	for i, y := range sharing.answers(challengeOf(e, subject, dealer, d), masks, points) {
+		d[i].Check = encodeResidues(y)
 	}
 	return d
 }
@@ -47,7 +45,7 @@ func truthful(t testing.TB, e *Epoch, subject Subject, dealer string, d Dealing,
 	d = slices.Clone(d)
 	for i, b := range d {
 		context := boxContext(e, subject, dealer, b.Receiver)
-		p := must[*payload](t)(openBody(e.suite, context, contentKey(seed, context), b.Box))
+		p := must[*payload](t)(openBody(e, dealer, b.Receiver, context, contentKey(seed, context), b.Box))
 		d[i].Check = encodeResidues(challengeOf(e, subject, dealer, d).respond(p.share, p.masks))
 	}
 	return d
@@ -149,6 +147,68 @@ func TestWrongShareIsShown(t *testing.T) {
 	}
 }
 
+// TestWrongSeedIsShown: the same where the receiver's share is a seed. The
+// receivers of seeds are the dealer and those after it.
+func TestWrongSeedIsShown(t *testing.T) {
+	c := newCommittee(t, tinyD4, 5, 3)
+	s := c.epoch.Suite()
+	cheat, victim, at := memberName(4), memberName(0), 0
+	if !slices.Equal(seededPoints(c.epoch, cheat), []int{5, 1}) {
+		t.Fatalf("seeds go to points %v", seededPoints(c.epoch, cheat))
+	}
+	subject := NoiseSubject(SumID{"job", 1, 0})
+	for name, change := range map[string]func(p []*payload){
+		"another seed":             func(p []*payload) { p[at].seed = newSeed() },
+		"another's seed":           func(p []*payload) { p[at].seed = p[4].seed },
+		"a seed off by a bit":      func(p []*payload) { p[at].seed[7] ^= 1 },
+		"another mask":             func(p []*payload) { p[at].masks[0] ^= 1 },
+		"a share and not its seed": func(p []*payload) { p[at].seed = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := forged(t, c.epoch, subject, cheat, s.SmudgingPoly(), newSeed(), change)
+			r := addressed(map[string]Dealing{cheat: d}, victim)[cheat]
+			share, charge, err := c.holders[at].takeShare(c.epoch, subject, cheat, r, privateOf(t, c, at))
+			if name == "a share and not its seed" { // the relay does not take it in
+				wantBlamed(t, err, cheat, ErrBox)
+				return
+			}
+			if err != nil || share != nil || charge == nil || len(charge.Key) == 0 {
+				t.Fatalf("charge %+v, error %v", charge, err)
+			}
+			ruling := must[Ruling](t)(Judge(c.epoch, subject, cheat, withoutBoxes(d), victim, d[at].Box, charge.Key))
+			if ruling.Guilty != cheat || !errors.Is(ruling.Reason, ErrDealing) {
+				t.Fatalf("ruling %+v", ruling)
+			}
+		})
+	}
+}
+
+// TestSeedsAreSpread: every member receives as many seeds as every other, and a
+// dealing is as long as its seeds and shares.
+func TestSeedsAreSpread(t *testing.T) {
+	for n := 2; n <= 6; n++ {
+		for threshold := 2; threshold <= n; threshold++ {
+			c := newCommittee(t, tinyD1, n, threshold)
+			got := map[string]int{}
+			for dealer, d := range c.dealings {
+				for _, b := range d {
+					if want := BoxBytes(c.epoch, dealer, b.Receiver); len(b.Box) != want {
+						t.Fatalf("%d of %d: a box of %d bytes, want %d", threshold, n, len(b.Box), want)
+					}
+					if seeded(c.epoch, dealer, b.Receiver) {
+						got[b.Receiver]++
+					}
+				}
+			}
+			for i := range n {
+				if got[memberName(i)] != threshold-1 {
+					t.Errorf("%d of %d: %v", threshold, n, got)
+				}
+			}
+		}
+	}
+}
+
 func privateOf(t testing.TB, c *committee, i int) []byte {
 	t.Helper()
 	private, _, err := c.holders[i].get(dirEpochs, epochFile(testEpoch, "seal"), kindSealKey)
@@ -229,8 +289,8 @@ func TestWrongBoxIsAnswered(t *testing.T) {
 	})
 	t.Run("contents that are no payload", func(t *testing.T) {
 		for name, plain := range map[string][]byte{
-			"all ones": bytes.Repeat([]byte{0xff}, payloadBytes(s)),
-			"zeros":    make([]byte, payloadBytes(s)),
+			"all ones": bytes.Repeat([]byte{0xff}, payloadBytes(s, false)),
+			"zeros":    make([]byte, payloadBytes(s, false)),
 		} {
 			d := reseal(t, c, subject, cheat, honest, 0, good, good, plain)
 			_, charge, err := take(t, d, nil)
@@ -432,10 +492,15 @@ func FuzzParsePayload(f *testing.F) {
 	s, err := he.LookupSuite(tinyD1)
 	ok(f, err)
 	good := (&payload{share: s.UniformPoly(), masks: []uint64{1, 2, 3, 4}}).encode()
-	f.Add(good)
-	f.Add(good[1:])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := parsePayload(s, b)
+	seed := (&payload{seed: newSeed(), masks: []uint64{1, 2, 3, 4}}).encode()
+	for _, seeded := range []bool{false, true} {
+		f.Add(seeded, good)
+		f.Add(seeded, good[1:])
+		f.Add(seeded, seed)
+		f.Add(seeded, seed[1:])
+	}
+	f.Fuzz(func(t *testing.T, seeded bool, b []byte) {
+		p, err := parsePayload(s, seeded, b)
 		if err == nil && !bytes.Equal(p.encode(), b) || err != nil && !errors.Is(err, ErrBox) {
 			t.Fatalf("payload of %d bytes: %v", len(b), err)
 		}
@@ -474,7 +539,7 @@ func TestDealingDocumentFits(t *testing.T) {
 	e, err := fl.Sign(d, d.Node, ed25519.NewKeyFromSeed(make([]byte, 32)))
 	ok(t, err)
 	n := len(e.Encode())
-	t.Logf("%d bytes, %.0f a box; a box is a blob of %d bytes", n, float64(n)/float64(len(d.Boxes)), BoxBytes(s))
+	t.Logf("%d bytes, %.0f a box", n, float64(n)/float64(len(d.Boxes)))
 	if n > fl.MaxDocument/2 {
 		t.Errorf("a dealing document of %d bytes leaves no room: at most %d", n, fl.MaxDocument/2)
 	}

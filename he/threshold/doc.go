@@ -17,7 +17,8 @@
 // # Dealings are checked
 //
 // A box is a fresh key sealed to its receiver and the share encrypted under
-// that key; the dealer commits to the key and publishes, for each receiver, the
+// that key. For t-1 of the receivers the share is the expansion of a seed, which
+// is what their boxes hold. The dealer commits to the key and publishes, for each receiver, the
 // masked inner product of its share with a challenge that is the hash of all
 // boxes and commitments. Anyone sees whether these lie on one polynomial
 // (VerifyDealing), the receiver whether its share is the one that was promised.

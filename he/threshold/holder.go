@@ -27,6 +27,10 @@ type KeyHolder struct {
 	st     storage
 	unsure bool
 	closed bool
+	// epochs are the descriptions that were committed to, as read from the
+	// state: every dealing and share needs one, and the file holds all the boxes
+	// of a dealing beside it. Nothing in them is secret.
+	epochs map[uint64]*Epoch
 }
 
 // Open opens or creates the state of member self in dir, which becomes 0700
@@ -50,7 +54,7 @@ func openHolder(st storage, self string) (*KeyHolder, error) {
 	if err := recoverStorage(st); err != nil {
 		return nil, err
 	}
-	h := &KeyHolder{self: self, st: st}
+	h := &KeyHolder{self: self, st: st, epochs: map[uint64]*Epoch{}}
 	// Finish erasures that a crash cut short.
 	names, err := st.list(dirEpochs)
 	if err != nil {
@@ -246,10 +250,19 @@ func (h *KeyHolder) Epoch(number uint64) (*Epoch, error) {
 		return nil, err
 	}
 	defer leave()
+	return h.epoch(number)
+}
+
+// epoch is commitState for those who need the description alone.
+func (h *KeyHolder) epoch(number uint64) (*Epoch, error) {
+	if e := h.epochs[number]; e != nil {
+		return e, nil
+	}
 	c, err := h.commitState(number)
 	if err != nil {
 		return nil, err
 	}
+	h.epochs[number] = c.epoch
 	return c.epoch, nil
 }
 
@@ -427,7 +440,7 @@ func (h *KeyHolder) PublicKey(number uint64) (*he.PublicKey, error) {
 		return nil, err
 	}
 	defer leave()
-	c, err := h.commitState(number)
+	e, err := h.epoch(number)
 	if err != nil {
 		return nil, err
 	}
@@ -436,7 +449,7 @@ func (h *KeyHolder) PublicKey(number uint64) (*he.PublicKey, error) {
 		return nil, err
 	}
 	defer clear(k.sigma)
-	return c.epoch.suite.ParsePublicKey(k.public)
+	return e.suite.ParsePublicKey(k.public)
 }
 
 // EraseEpoch removes the epoch's secrets for ever: the seal key, the
@@ -448,6 +461,7 @@ func (h *KeyHolder) EraseEpoch(number uint64) error {
 		return err
 	}
 	defer leave()
+	delete(h.epochs, number)
 	if err := h.refuseErased(number); errors.Is(err, ErrEpochErased) {
 		return h.dropEpoch(fmt.Sprintf("%020d", number))
 	} else if err != nil {

@@ -53,7 +53,7 @@ func TestEpochRefused(t *testing.T) {
 	if back.Digest() != e.Digest() {
 		t.Error("epoch does not survive its encoding")
 	}
-	if _, err := newSharing(e.Suite().TernaryPoly(), 3).at(0); err == nil {
+	if _, err := newSharing(e.Suite().TernaryPoly(), []int{2, 3}, 5).at(0); err == nil {
 		t.Error("a share at point 0 is the secret and was handed out")
 	}
 }

@@ -69,7 +69,11 @@ func TestSharingProperty(t *testing.T) {
 		}
 		points = rapid.Permutation(points).Draw(t, "points")[:k]
 		secret := s.UniformPoly()
-		sharing := newSharing(secret, k)
+		drawn := make([]int, n)
+		for i := range drawn {
+			drawn[i] = i + 1
+		}
+		sharing := newSharing(secret, rapid.Permutation(drawn).Draw(t, "drawn at")[:k-1], n)
 		x := rapid.IntRange(0, n).Draw(t, "x")
 		want := secret
 		if x > 0 {
@@ -96,7 +100,7 @@ func TestSharingProperty(t *testing.T) {
 			t.Fatalf("interpolating %v at %d", points, x)
 		}
 		sharing.erase()
-		if !sharing.coeffs[0].Equal(s.NewPoly()) || secret.Equal(s.NewPoly()) {
+		if !sharing.values[0].Equal(s.NewPoly()) || secret.Equal(s.NewPoly()) {
 			t.Fatal("erase must wipe the sharing's copy and nothing else")
 		}
 	})

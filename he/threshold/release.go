@@ -35,7 +35,7 @@ func (h *KeyHolder) DealNoise(number uint64, id SumID) (Dealing, error) {
 		}
 		return n.dealing, nil
 	}
-	c, err := h.commitState(number)
+	e, err := h.epoch(number)
 	if err != nil {
 		return nil, err
 	}
@@ -44,11 +44,11 @@ func (h *KeyHolder) DealNoise(number uint64, id SumID) (Dealing, error) {
 		return nil, err
 	}
 	clear(k.sigma)
-	noise := c.epoch.suite.SmudgingPoly()
+	noise := e.suite.SmudgingPoly()
 	defer noise.Erase()
 	n = &noiseState{id: id, epoch: number, seed: newSeed()}
 	defer clear(n.seed)
-	if n.dealing, err = deal(c.epoch, NoiseSubject(id), h.self, noise, n.seed); err != nil {
+	if n.dealing, err = deal(e, NoiseSubject(id), h.self, noise, n.seed); err != nil {
 		return nil, fmt.Errorf("dealing noise for %v: %w", id, err)
 	}
 	body := n.encode()
@@ -57,6 +57,25 @@ func (h *KeyHolder) DealNoise(number uint64, id SumID) (Dealing, error) {
 		return nil, err
 	}
 	return n.dealing, nil
+}
+
+// Dealt reports whether this member has dealt its noise for a sum and still
+// keeps the dealing.
+func (h *KeyHolder) Dealt(id SumID) (bool, error) {
+	leave, err := h.enter()
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	if err := id.check(); err != nil {
+		return false, err
+	}
+	n, err := h.noiseState(id)
+	if err != nil || n == nil {
+		return false, err
+	}
+	clear(n.seed)
+	return true, nil
 }
 
 // noiseState loads this member's dealing for a sum, nil when there is none.
@@ -138,11 +157,10 @@ func (h *KeyHolder) release(req ReleaseRequest, single func(e *Epoch) (*he.Poly,
 	if err := h.refuseClosed(req.Sum); err != nil {
 		return nil, err
 	}
-	c, err := h.commitState(req.Epoch)
+	e, err := h.epoch(req.Epoch)
 	if err != nil {
 		return nil, err
 	}
-	e := c.epoch
 	c1, err := e.suite.ParseSumPart(req.C1, he.C1)
 	if err != nil {
 		return nil, fmt.Errorf("reading c1 of %v: %w", req.Sum, err)

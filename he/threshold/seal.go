@@ -6,8 +6,6 @@ import (
 	"crypto/ecdh"
 	"crypto/hpke"
 	"fmt"
-
-	"credence/he"
 )
 
 // One fixed HPKE suite (RFC 9180): nothing is negotiated.
@@ -26,9 +24,12 @@ const (
 	tagBytes = 16
 )
 
-// BoxBytes is the length of one sealed share under a suite: the content key
-// sealed to the receiver, then share and masks encrypted under it.
-func BoxBytes(s *he.Suite) int { return sealedKeyBytes + payloadBytes(s) + tagBytes }
+// BoxBytes is the length of a box of an epoch: the content key sealed to the
+// receiver, then its share, or the seed of it, and masks encrypted under the key.
+// Which it is follows from the dealer and the receiver.
+func BoxBytes(e *Epoch, dealer, receiver string) int {
+	return sealedKeyBytes + payloadBytes(e.suite, seeded(e, dealer, receiver)) + tagBytes
+}
 
 // boxContext binds a box to its epoch, subject, dealer and receiver.
 func boxContext(e *Epoch, subject Subject, dealer, receiver string) []byte {
@@ -94,7 +95,7 @@ func unsealKey(private, context, box []byte) ([]byte, error) {
 
 // openBody decrypts and parses the contents of a box. The error says nothing
 // about them.
-func openBody(s *he.Suite, context, key, box []byte) (*payload, error) {
+func openBody(e *Epoch, dealer, receiver string, context, key, box []byte) (*payload, error) {
 	body, nonce, err := contentCipher(key)
 	if err != nil {
 		return nil, err
@@ -104,5 +105,5 @@ func openBody(s *he.Suite, context, key, box []byte) (*payload, error) {
 		return nil, fmt.Errorf("%w: its contents do not decrypt under the key that the dealer committed to", ErrBox)
 	}
 	defer clear(plain)
-	return parsePayload(s, plain)
+	return parsePayload(e.suite, seeded(e, dealer, receiver), plain)
 }

@@ -4,40 +4,122 @@ import (
 	"fmt"
 	"math/big"
 	"math/bits"
+	"slices"
+
+	"github.com/tuneinsight/lattigo/v5/ring"
 
 	"credence/he"
 )
 
 // A sharing is a polynomial of degree t-1 over R_Q whose value at 0 is the
 // secret (Shamir, "How to share a secret", 1979), applied to each coefficient
-// and residue: Z_Q is a ring, but the points 1..n and their differences are
+// and residue: Z_Q is a ring, but the points 0..n and their differences are
 // units modulo every prime of Q, which is all that interpolation needs.
-type sharing struct{ coeffs []*he.Poly }
+//
+// It is drawn by its values at t-1 of the receivers' points, which determine it
+// with the secret: uniform values there are uniform coefficients. These values
+// are expanded from seeds, so what is sealed to those receivers is a seed of 32
+// bytes instead of a share.
+type sharing struct {
+	points []int          // 0, then those of the seeded receivers
+	values []*he.Poly     // at the points
+	seeds  map[int][]byte // by point
+	fields []field
+}
 
-func newSharing(secret *he.Poly, t int) *sharing {
-	s := &sharing{coeffs: []*he.Poly{secret.Clone()}}
-	for range t - 1 {
-		s.coeffs = append(s.coeffs, secret.Suite().UniformPoly())
+// newSharing shares a secret by polynomials of degree len(seeded); points go up
+// to largest.
+func newSharing(secret *he.Poly, seeded []int, largest int) *sharing {
+	s := &sharing{points: append([]int{0}, seeded...), values: []*he.Poly{secret.Clone()}, seeds: map[int][]byte{}}
+	for _, p := range seeded {
+		s.seeds[p] = newSeed()
+		s.values = append(s.values, secret.Suite().ExpandUniform([he.SeedBytes]byte(s.seeds[p])))
+	}
+	for _, q := range secret.Suite().Primes() {
+		s.fields = append(s.fields, newField(q, largest))
 	}
 	return s
 }
 
-// at evaluates the sharing by Horner's rule. Point 0 is refused: it is the
-// secret.
+// seededPoints are the points at which a dealer draws its sharing, its own and
+// those after it: every member receives equally many seeds.
+func seededPoints(e *Epoch, dealer string) []int {
+	d, _ := e.member(dealer)
+	out := make([]int, e.cfg.Threshold-1)
+	for i := range out {
+		out[i] = (d.Point-1+i)%len(e.cfg.Members) + 1
+	}
+	return out
+}
+
+// seeded reports whether a receiver's share of a dealing is a seed.
+func seeded(e *Epoch, dealer, receiver string) bool {
+	r, ok := e.member(receiver)
+	return ok && slices.Contains(seededPoints(e, dealer), r.Point)
+}
+
+// at evaluates the sharing. Point 0 is refused: it is the secret.
 func (s *sharing) at(point int) (*he.Poly, error) {
 	if point < 1 {
 		return nil, fmt.Errorf("%w: evaluation point %d", ErrBadEpoch, point)
 	}
-	out := s.coeffs[len(s.coeffs)-1].Clone()
-	for i := len(s.coeffs) - 2; i >= 0; i-- {
-		out.MulSmall(uint64(point)).Add(s.coeffs[i])
+	if i := slices.Index(s.points, point); i > 0 {
+		return s.values[i].Clone(), nil
+	}
+	suite := s.values[0].Suite()
+	rings := suite.Ring().SubRings
+	weights := s.weights(point)
+	out := suite.NewPoly()
+	scalar := make([]uint64, len(s.fields))
+	for j, v := range s.values {
+		for k, sr := range rings {
+			scalar[k] = ring.MForm(weights[k][j], sr.Modulus, sr.BRedConstant)
+		}
+		out.AddScaled(v, scalar)
 	}
 	return out, nil
 }
 
+// weights are the Lagrange coefficients of a point over the sharing's own, by
+// prime.
+func (s *sharing) weights(point int) [][]uint64 {
+	out := make([][]uint64, len(s.fields))
+	for k, f := range s.fields {
+		out[k] = f.lagrange(s.points, point)
+	}
+	return out
+}
+
+// answers computes, for each of the points, the answer to a challenge of the
+// share there. <w, f(x)> is itself a polynomial in x: it takes t inner products,
+// the values for the n receivers then cost nothing.
+func (s *sharing) answers(c challenge, masks *maskSharing, points []int) [][]uint64 {
+	primes := len(s.fields)
+	zeros := make([][]uint64, len(s.values))
+	for j := range zeros {
+		zeros[j] = make([]uint64, repetitions*primes)
+	}
+	own := c.respondAll(s.values, zeros)
+	out := make([][]uint64, len(points))
+	for i, x := range points {
+		weights := s.weights(x)
+		out[i] = masks.at(x)
+		for r := range out[i] {
+			k := r % primes
+			for j, l := range weights[k] {
+				out[i][r] = addMod(out[i][r], mulMod(l, own[j][r], s.fields[k].q), s.fields[k].q)
+			}
+		}
+	}
+	return out
+}
+
 func (s *sharing) erase() {
-	for _, c := range s.coeffs {
-		c.Erase()
+	for _, v := range s.values {
+		v.Erase()
+	}
+	for _, seed := range s.seeds {
+		clear(seed)
 	}
 }
 

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -300,7 +301,11 @@ func (s *Store) Finish(ctx context.Context, uploader fl.NodeID, digest fl.Digest
 		}
 		return nil
 	}
-	err = s.keep(ctx, digest, func(w io.Writer) error { return s.copyUpload(ctx, u, e, w) })
+	err = s.keep(ctx, digest, func(w io.Writer) (fl.Digest, error) {
+		sum := sha256.New()
+		err := s.copyUpload(ctx, u, e, io.MultiWriter(w, sum))
+		return fl.Digest(sum.Sum(nil)), err
+	})
 	if err == nil || errors.Is(err, blob.ErrCorrupt) {
 		// A file that stays although the upload is over is swept later, and may
 		// come back after a crash; it does no harm.

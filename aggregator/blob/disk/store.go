@@ -148,17 +148,17 @@ func place(digest fl.Digest) (dir, name string) {
 // Put implements blob.Store.
 func (s *Store) Put(ctx context.Context, data []byte) (fl.Digest, error) {
 	digest := fl.DigestBytes(data)
-	err := s.keep(ctx, digest, func(w io.Writer) error {
+	err := s.keep(ctx, digest, func(w io.Writer) (fl.Digest, error) {
 		_, err := io.Copy(w, reading(ctx, bytes.NewReader(data)))
-		return err
+		return digest, err // it was computed of these very bytes
 	})
 	return digest, err
 }
 
 // keep makes the store hold a blob, durably. write writes it, to a file that
-// nobody sees; it becomes visible when it has the digest, else ErrCorrupt. A
-// blob that is there already is checked, and replaced when it is damaged.
-func (s *Store) keep(ctx context.Context, digest fl.Digest, write func(io.Writer) error) error {
+// nobody sees, and returns the digest of what it wrote; the file becomes
+// visible when that is the blob's, else ErrCorrupt. A blob that is there already is checked, and replaced when it is damaged.
+func (s *Store) keep(ctx context.Context, digest fl.Digest, write func(io.Writer) (fl.Digest, error)) error {
 	dir, name := place(digest)
 	doing := "storing " + digest.String()
 	held, err := s.verified(ctx, digest)
@@ -177,16 +177,15 @@ func (s *Store) keep(ctx context.Context, digest fl.Digest, write func(io.Writer
 	return nil
 }
 
-func (s *Store) install(digest fl.Digest, name string, write func(io.Writer) error) error {
+func (s *Store) install(digest fl.Digest, name string, write func(io.Writer) (fl.Digest, error)) error {
 	from := tmp + "/" + rand.Text()
 	f, err := s.fs.OpenFile(from, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	sum := sha256.New()
-	err = write(io.MultiWriter(f, sum))
-	if err == nil && fl.Digest(sum.Sum(nil)) != digest {
-		err = fmt.Errorf("%w: %s: the content has digest %x", blob.ErrCorrupt, digest, sum.Sum(nil))
+	written, err := write(f)
+	if err == nil && written != digest {
+		err = fmt.Errorf("%w: %s: the content has digest %s", blob.ErrCorrupt, digest, written)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -48,10 +48,10 @@ folder again.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that is taken, a numbered one beside it)")
-	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds")
+	f.IntVar(&o.rounds, "rounds", 0, "encrypted rounds (default: 12, or 6 at proof level trained)")
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
-	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none or bounded")
+	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none, bounded or trained")
 	f.StringVar(&o.keys, "proof-keys", "", "folder of proof keys that a ceremony sealed (default: a local set-up)")
 	f.Uint64Var(&o.seed, "seed", 2, "seed of the division of the data")
 	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that is taken, any free port)")
@@ -59,6 +59,12 @@ folder again.`,
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
+	if o.rounds == 0 {
+		o.rounds = 12
+		if fl.ProofLevel(o.proof).Trained() {
+			o.rounds = 6 // of full-batch steps at a larger rate
+		}
+	}
 	if o.rounds < 1 || o.rounds > 10_000 {
 		return usagef("--rounds %d: want 1 to 10000", o.rounds)
 	}

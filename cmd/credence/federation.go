@@ -56,7 +56,7 @@ What is chosen here is fixed for the life of the federation.`,
 	dirFlag(cmd, &dir, "new folder for the aggregator")
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "name of the federation")
-	flags.StringVar((*string)(&f.ProofFloor), "proof", string(fl.ProofBounded), "least proof level of jobs: none or bounded")
+	flags.StringVar((*string)(&f.ProofFloor), "proof", string(fl.ProofBounded), "least proof level of jobs: none, bounded or trained")
 	flags.StringVar(&f.Suite, "suite", "rlwe8192-d4-v1", "encryption suite")
 	flags.IntVar(&f.Committee.Members, "members", 4, "members of the committee")
 	flags.IntVar(&f.Committee.Threshold, "threshold", 3, "members it takes to open a sum")

@@ -25,22 +25,23 @@ const maxJobFile = 1 << 20
 // jobFile is a job as its owner writes it down. Missing keys have defaults,
 // unknown ones are errors.
 type jobFile struct {
-	Job           fl.JobID           `yaml:"job"`
-	Schema        string             `yaml:"schema"` // path, relative to the job file
-	Model         models.Spec        `yaml:"model"`
-	Training      models.TrainConfig `yaml:"training"`
-	Strategy      fl.StrategySpec    `yaml:"strategy"`
-	Clip          fl.Clip            `yaml:"clip"`
-	Rounds        int                `yaml:"rounds"`
-	CohortSize    int                `yaml:"cohort_size"`
-	MinCohort     int                `yaml:"min_cohort"`
-	RoundDeadline time.Duration      `yaml:"round_deadline"`
-	ProofLevel    fl.ProofLevel      `yaml:"proof_level"`
-	SampleCap     int64              `yaml:"sample_cap"`
-	StepCap       int64              `yaml:"step_cap"`
-	Budget        int64              `yaml:"budget"`
-	Rates         fl.Rates           `yaml:"rates"`
-	Seed          uint64             `yaml:"seed"`
+	Job           fl.JobID              `yaml:"job"`
+	Schema        string                `yaml:"schema"` // path, relative to the job file
+	Model         models.Spec           `yaml:"model"`
+	Training      models.TrainConfig    `yaml:"training"`
+	Strategy      fl.StrategySpec       `yaml:"strategy"`
+	Clip          fl.Clip               `yaml:"clip"`
+	Rounds        int                   `yaml:"rounds"`
+	CohortSize    int                   `yaml:"cohort_size"`
+	MinCohort     int                   `yaml:"min_cohort"`
+	RoundDeadline time.Duration         `yaml:"round_deadline"`
+	ProofLevel    fl.ProofLevel         `yaml:"proof_level"`
+	SampleCap     int64                 `yaml:"sample_cap"`
+	StepCap       int64                 `yaml:"step_cap"`
+	Trained       client.TrainedOptions `yaml:"trained"`
+	Budget        int64                 `yaml:"budget"`
+	Rates         fl.Rates              `yaml:"rates"`
+	Seed          uint64                `yaml:"seed"`
 }
 
 // jobExample is a complete job file; `credence job example` prints it and the
@@ -89,10 +90,25 @@ rounds: 12           # models to publish
 round_deadline: 2m   # for the updates of one round (default: 5m)
 cohort_size: 0       # nodes sampled for a round; 0: all that joined
 min_cohort: 0        # fewest updates in a sum; 0: the federation's minimum
-proof_level: ""      # none or bounded; "": the federation's minimum
+proof_level: ""      # none, bounded or trained; "": the federation's minimum
 sample_cap: 0        # most rows that a node's weight and pay count; 0: no cap
 step_cap: 0          # most optimiser steps that its pay counts; 0: no cap
 seed: 5              # public: initial model, cohorts, order of the rows
+
+# At proof_level trained every update is proven to be what these steps give on
+# the rows that a node committed to when it joined: plain sgd, and linear,
+# logistic, softmax, or an mlp with one hidden layer of relu. It is not proven
+# that the data are true, that labels were not flipped or rows repeated before
+# the commitment, or that a node has no other data.
+#
+# trained:
+#   rows: 256            # most training rows of a node; proofs cost by it
+#   feature_bits: 14     # features, normalised, are within 2^(feature_bits-9)
+#   clip_features: false # true: set features beyond that to its end
+#   steps_per_proof: 0   # cut long trainings into proofs of so many steps
+#   require:             # what a node proves of its rows before it joins
+#     - {column: mean_radius, min: 0, mean_max: 30, missing_max: 0.1}
+#   min_class_rows: {malignant: 5}
 
 # Credits put into escrow, and their division in parts per thousand. What is
 # left at the end comes back. (Default of the rates: as here.)
@@ -102,6 +118,7 @@ rates:
   timeliness: 100
   committee: 150
   operator: 50
+  training: 0        # for proven training; proof_level trained only
 `
 
 // typeNames are what the YAML library calls our types in its messages.
@@ -176,7 +193,7 @@ func (f jobFile) options(schema *datasets.Schema, text string) (client.JobOption
 	return client.JobOptions{
 		Job: f.Job, SchemaText: text, Model: m, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip,
 		Rounds: f.Rounds, CohortSize: f.CohortSize, MinCohort: f.MinCohort, RoundDeadline: int(f.RoundDeadline / time.Second),
-		ProofLevel: f.ProofLevel, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
+		ProofLevel: f.ProofLevel, Trained: f.Trained, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
 	}, nil
 }
 

@@ -120,6 +120,7 @@ type Aggregator struct {
 	epochCache epochCache
 
 	rounds  *roundCache
+	charges charges
 	callers snapshots[fl.NodeID, store.Party]
 	allJobs snapshots[struct{}, []jobState]
 

@@ -104,7 +104,8 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	return at, nil
 }
 
-// checkStrategy refuses a job whose strategy this federation cannot carry out.
+// checkStrategy refuses a job whose strategy or privacy this federation cannot
+// carry out.
 func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
 	size, err := s.Strategy.UploadSize(s.Parameters)
 	if err != nil {
@@ -113,6 +114,9 @@ func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
 	shards, err := fl.ShardMap(size, a.suite.Values())
 	if err != nil {
 		return fl.Refuse(fl.CodeMalformed, s.Owner, "%s", err)
+	}
+	if err := a.checkPrivacy(s, len(shards)); err != nil {
+		return err
 	}
 	if groups := s.Strategy.Robust.Groups; groups*s.MinCohort > a.suite.MaxCohort() {
 		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%d groups of at least %d clients: suite %s takes cohorts of at most %d; lower robust.groups", groups, s.MinCohort, a.suite.Name(), a.suite.MaxCohort())
@@ -282,7 +286,10 @@ func (a *Aggregator) runJob(ctx context.Context, j jobState) error {
 		return nil
 	}
 	plan, waits, err := a.plan(ctx, j)
-	if err != nil || waits != "" {
+	switch {
+	case errors.Is(err, errSpent):
+		return a.endJob(ctx, j, store.JobDone, err.Error(), nil)
+	case err != nil || waits != "":
 		return err
 	}
 	return a.openRound(ctx, plan)
@@ -340,6 +347,9 @@ func (a *Aggregator) jobView(ctx context.Context, j jobState, want fl.JobID) (*f
 	}
 	if j.Phase == store.JobRunning && (view.Round == nil || view.Round.Phase == string(round.Published) || view.Round.Phase == string(round.Aborted)) {
 		_, waits, err := a.plan(ctx, j)
+		if errors.Is(err, errSpent) {
+			waits, err = "its end: "+err.Error(), nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,10 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 	if err != nil {
 		return fl.Plan{}, "", err
 	}
+	joined, rounds, err := a.affords(ctx, j, joined)
+	if err != nil {
+		return fl.Plan{}, "", err
+	}
 	now, window := a.now(), a.opts.JoinWindow
 	if j.spec.ProofLevel.Trained() {
 		window *= joinPatience
@@ -64,12 +68,16 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 	if err != nil {
 		return fl.Plan{}, "", err
 	}
+	clip, err := a.nextClip(ctx, j)
+	if err != nil {
+		return fl.Plan{}, "", err
+	}
 	return fl.Plan{
 		Genesis: a.genesisID, JobSpec: j.specID, Job: j.spec.Job, Round: number,
 		EpochKey: epoch.keyID, Epoch: epoch.Number, BaseModel: j.Model,
 		Slots: a.suite.Values(), Shards: cohort.Shards, Groups: cohort.Groups, Cohort: cohort.Assignments, WeightUnit: cohort.WeightUnit,
 		Population: population, BaseState: state,
-		MinCohort: j.spec.MinCohort, Clip: j.spec.Clip, ValueBits: a.suite.ValueBits(), ProofLevel: j.spec.ProofLevel, ProofKeys: proofKeys, Seed: j.spec.Seed,
+		MinCohort: j.spec.MinCohort, Clip: clip, Privacy: j.spec.Privacy, Charged: charge(cohort.Assignments, rounds), ValueBits: a.suite.ValueBits(), ProofLevel: j.spec.ProofLevel, ProofKeys: proofKeys, Seed: j.spec.Seed,
 		OpenedAt: now, Deadline: now.Add(time.Duration(j.spec.RoundDeadline) * time.Second),
 	}, "", nil
 }
@@ -112,23 +120,8 @@ func (a *Aggregator) baseState(ctx context.Context, j jobState) (fl.Digest, erro
 	if j.Version == 0 || j.spec.Strategy.StateSize(j.spec.Parameters) == 0 {
 		return fl.Digest{}, nil
 	}
-	versions, err := a.store.Models(ctx, j.spec.Job)
-	if err != nil {
-		return fl.Digest{}, err
-	}
-	for _, v := range versions {
-		if v.Version != j.Version {
-			continue
-		}
-		doc, err := a.store.Document(ctx, v.Manifest)
-		if err != nil {
-			return fl.Digest{}, err
-		}
-		var m fl.Manifest
-		err = a.readOwn(doc, &m)
-		return m.State, err
-	}
-	return fl.Digest{}, fmt.Errorf("reading the store: job %s has no version %d", j.spec.Job, j.Version)
+	m, _, err := a.newestManifest(ctx, j)
+	return m.State, err
 }
 
 // openRound stores a plan with the round machine's first state.

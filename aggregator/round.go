@@ -11,6 +11,7 @@ import (
 	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/credit"
+	"credence/fl/privacy"
 	"credence/fl/round"
 	"credence/he"
 	"credence/he/threshold"
@@ -441,7 +442,7 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	for i, s := range seal.Sums {
 		contributors[i] = s.Contributors
 	}
-	model, stateID, figures, err := a.nextModel(ctx, j, plan, contributors, got.sums)
+	next, err := a.nextModel(ctx, j, plan, contributors, got.sums)
 	var outside *fl.RangeError
 	var impossible *fl.StrategyError
 	if errors.As(err, &outside) || errors.As(err, &impossible) {
@@ -458,11 +459,18 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	if err != nil {
 		return err
 	}
+	_, most, err := a.chargedBy(ctx, r.Job, r.Number)
+	if err != nil {
+		return err
+	}
+	epsilon, delta := privacy.Statement(plan, most)
+	model, figures := next.model, next.Figures
 	manifest := fl.Manifest{
 		Genesis: a.genesisID, JobSpec: j.specID, Job: r.Job, Round: r.Number, Version: j.Version + 1,
 		Plan: r.Plan.Digest(), Seal: state.Seal, EpochKey: plan.EpochKey,
 		KeyHolders: without(holders, got.wrong), WrongShare: union(state.Wrong, got.wrong), SharesChecked: got.checked,
-		BaseModel: plan.BaseModel, Model: model, State: stateID, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup, Epsilon: "infinity",
+		BaseModel: plan.BaseModel, Model: model, State: next.kept, Figures: figures, ProofLevel: plan.ProofLevel, ProofSetup: setup,
+		Epsilon: epsilon, Delta: delta, NextClip: next.Clip,
 		Postings: postings, SealedAt: state.SealedAt, OpenedAt: state.OpenedAt,
 	}
 	doc, err := a.sign(manifest)
@@ -500,9 +508,16 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	return err
 }
 
+// madeModel is what is left of the next model once it and what the strategy
+// keeps are stored.
+type madeModel struct {
+	fl.NextModel
+	model, kept fl.Digest
+}
+
 // nextModel makes the next model from the opened sums and stores it with what
 // the strategy keeps.
-func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, contributors [][]fl.NodeID, sums [][]int64) (model, kept fl.Digest, figures fl.Figures, err error) {
+func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, contributors [][]fl.NodeID, sums [][]int64) (made madeModel, err error) {
 	var raw []byte // the new model takes the place of the last that was read: it may be large
 	read := func(digest fl.Digest, n int) (_ []float32, err error) {
 		if raw, err = a.blobs.Get(ctx, digest); err != nil {
@@ -512,26 +527,26 @@ func (a *Aggregator) nextModel(ctx context.Context, j jobState, plan fl.Plan, co
 	}
 	global, err := read(plan.BaseModel, j.spec.Parameters)
 	if err != nil {
-		return model, kept, figures, err
+		return made, err
 	}
 	var state []float32
 	if !plan.BaseState.IsZero() {
 		if state, err = read(plan.BaseState, j.spec.Strategy.StateSize(j.spec.Parameters)); err != nil {
-			return model, kept, figures, err
+			return made, err
 		}
 	}
-	next, err := fl.Advance(j.spec.Strategy, plan, contributors, sums, global, state)
-	if err != nil {
-		return model, kept, figures, err
+	if made.NextModel, err = fl.Advance(j.spec.Strategy, plan, contributors, sums, global, state); err != nil {
+		return made, err
 	}
-	if next.State != nil {
-		raw = fl.AppendParameters(raw[:0], next.State)
-		if kept, err = a.blobs.Put(ctx, raw); err != nil {
-			return model, kept, figures, err
+	if made.State != nil {
+		raw = fl.AppendParameters(raw[:0], made.State)
+		if made.kept, err = a.blobs.Put(ctx, raw); err != nil {
+			return made, err
 		}
 	}
-	model, err = a.blobs.Put(ctx, fl.AppendParameters(raw[:0], next.Params))
-	return model, kept, next.Figures, err
+	made.model, err = a.blobs.Put(ctx, fl.AppendParameters(raw[:0], made.Params))
+	made.Params, made.State = nil, nil // stored, and as large as the model
+	return made, err
 }
 
 // payout computes what the round pays.

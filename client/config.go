@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,8 +57,34 @@ type Consent struct {
 	Owners []fl.NodeID `yaml:"owners,omitempty"`
 	// MinCohort is the fewest updates that a sum must have.
 	MinCohort int `yaml:"min_cohort,omitempty"`
+	// MaxEpsilon is the most that a job may spend of this node's privacy, at a
+	// delta of at most MaxDelta: jobs that ask for less privacy, or for none, are
+	// declined. 0: every job is accepted.
+	MaxEpsilon float64 `yaml:"max_epsilon,omitempty"`
+	// MaxDelta belongs to MaxEpsilon; 0 is 1e-5.
+	MaxDelta float64 `yaml:"max_delta,omitempty"`
+	// MaxMinHonest is the most honest clients in a sum that a job's noise may
+	// rely on; 0: the job's word is taken.
+	MaxMinHonest int `yaml:"max_min_honest,omitempty"`
 	// Paused declines everything.
 	Paused bool `yaml:"paused,omitempty"`
+}
+
+const defaultMaxDelta = 1e-5
+
+// validate refuses a policy that means nothing.
+func (c Consent) validate() error {
+	switch {
+	case !(c.MaxEpsilon >= 0) || math.IsInf(c.MaxEpsilon, 1):
+		return fmt.Errorf("consent.max_epsilon is %v: want a number of at least 0 (0: no limit)", c.MaxEpsilon)
+	case !(c.MaxDelta >= 0 && c.MaxDelta < 1):
+		return fmt.Errorf("consent.max_delta is %v: want a number of at least 0 and below 1 (0: %v)", c.MaxDelta, defaultMaxDelta)
+	case c.MaxEpsilon == 0 && (c.MaxDelta != 0 || c.MaxMinHonest != 0):
+		return errors.New("consent.max_delta and consent.max_min_honest belong to max_epsilon, which is missing")
+	case c.MaxMinHonest < 0:
+		return fmt.Errorf("consent.max_min_honest is %d: want at least 0 (0: no limit)", c.MaxMinHonest)
+	}
+	return nil
 }
 
 // LoadConfig reads node.yaml in dir. Unknown keys are errors with their line.
@@ -78,6 +105,9 @@ func LoadConfig(dir string) (Config, error) {
 	}
 	if c.UploadKbit < 0 || c.UploadKbit > 100_000_000 {
 		return Config{}, fmt.Errorf("%s: upload_kbit is %d: want 0 (no limit) to 100000000", path, c.UploadKbit)
+	}
+	if err := c.Consent.validate(); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	for i, d := range c.Data {
 		if d.Schema == "" || d.CSV == "" {
@@ -152,6 +182,24 @@ func (c Consent) allows(spec fl.JobSpec) error {
 		return fmt.Errorf("this node's policy does not accept jobs of %s", spec.Owner)
 	case spec.MinCohort < c.MinCohort:
 		return fmt.Errorf("the job's minimum cohort is %d and this node's policy asks for %d", spec.MinCohort, c.MinCohort)
+	}
+	return c.allowsPrivacy(spec.Privacy)
+}
+
+func (c Consent) allowsPrivacy(p fl.Privacy) error {
+	delta := c.MaxDelta
+	if delta == 0 {
+		delta = defaultMaxDelta
+	}
+	switch {
+	case c.MaxEpsilon == 0:
+		return nil
+	case !p.On():
+		return fmt.Errorf("the job adds no noise (epsilon: infinity) and this node's policy allows epsilon %v", c.MaxEpsilon)
+	case p.Epsilon > c.MaxEpsilon || p.Delta > delta:
+		return fmt.Errorf("the job's privacy budget is epsilon %v at delta %v and this node's policy allows %v at %v", p.Epsilon, p.Delta, c.MaxEpsilon, delta)
+	case c.MaxMinHonest > 0 && p.MinHonest > c.MaxMinHonest:
+		return fmt.Errorf("the job's noise relies on %d honest clients in every sum and this node's policy on at most %d", p.MinHonest, c.MaxMinHonest)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type JobOptions struct {
 	Training      models.TrainConfig
 	Strategy      fl.StrategySpec
 	Clip          fl.Clip
+	Privacy       PrivacyOptions
 	Rounds        int
 	CohortSize    int // 0: every node that joined
 	MinCohort     int // 0: the genesis'
@@ -58,6 +59,9 @@ func (o JobOptions) Draft(genesis fl.Genesis) (spec fl.JobSpec, initial []byte, 
 	}
 	if spec.MinCohort == 0 {
 		spec.MinCohort = genesis.MinCohort
+	}
+	if err := o.resolvePrivacy(genesis.Suite, &spec); err != nil {
+		return fl.JobSpec{}, nil, err
 	}
 	if spec.Model, err = EncodeModel(o.Model); err != nil {
 		return fl.JobSpec{}, nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"credence/fl"
@@ -166,6 +167,9 @@ func (p Published) Metadata() map[string]string {
 	out := map[string]string{
 		"job": string(m.Job), "version": fmt.Sprint(m.Version), "round": fmt.Sprint(m.Round), "genesis": m.Genesis.String(),
 		"manifest": p.Version.ManifestID.String(), "model": m.Model.String(), "proof_level": string(m.ProofLevel), "epsilon": m.Epsilon,
+	}
+	if m.Delta > 0 {
+		out["delta"] = strconv.FormatFloat(m.Delta, 'g', -1, 64)
 	}
 	if p.Own != "" {
 		out["own_parameters_of"] = string(p.Own)

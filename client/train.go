@@ -9,6 +9,7 @@ import (
 
 	"credence/fl"
 	"credence/fl/flpb"
+	"credence/fl/privacy"
 	"credence/models"
 	"credence/zk"
 )
@@ -94,6 +95,9 @@ func ReadWork(spec fl.JobSpec) (LocalWork, error) {
 		return LocalWork{}, err
 	}
 	if err := CheckWork(spec.Strategy, training, model); err != nil {
+		return LocalWork{}, fmt.Errorf("the job's training: %w", err)
+	}
+	if err := CheckPrivacy(spec.Privacy, training); err != nil {
 		return LocalWork{}, fmt.Errorf("the job's training: %w", err)
 	}
 	return LocalWork{Model: model, Training: training, Strategy: spec.Strategy, Rounds: spec.Rounds}, nil
@@ -213,14 +217,19 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	})
 	var diverged *models.DivergedError
 	var unfit *LocalError
-	if errors.As(err, &diverged) || errors.As(err, &unfit) {
+	switch {
+	case err != nil && ctx.Err() == nil && plan.Privacy.On():
+		n.log.Error("training failed: sending noise alone", "job", plan.Job, "round", plan.Round, "error", err)
+		if update, err = w.nothing(local); err != nil {
+			return fail(err)
+		}
+	case errors.As(err, &diverged) || errors.As(err, &unfit):
 		return fail(&declineError{err})
-	}
-	if err != nil {
+	case err != nil:
 		return fail(err)
 	}
 	trained := n.now()
-	values, err := fl.QuantiseUpdate(plan, n.home.Node, update.Upload, update.Figures)
+	values, err := privacy.Quantise(plan, n.home.Node, update.Upload, update.Figures, nil)
 	if err != nil {
 		return fail(err)
 	}
@@ -259,6 +268,9 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 	case !w.follows(plan):
 		return r, &declineError{errors.New("the plan does not follow from the job that this node consented to")}
 	}
+	if err := n.checkCharge(plan); err != nil {
+		return r, err
+	}
 	read := func(digest fl.Digest, size int) ([]float32, error) {
 		raw, err := n.remote.Fetch(ctx, digest, planID)
 		if err != nil {
@@ -288,7 +300,9 @@ func (n *Node) localRound(ctx context.Context, w *work, planID fl.Digest, plan f
 func (w *work) follows(plan fl.Plan) bool {
 	s := w.spec.Strategy
 	switch {
-	case plan.JobSpec != w.specID || plan.Clip != w.spec.Clip || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
+	case plan.JobSpec != w.specID || plan.ProofLevel != w.spec.ProofLevel || plan.MinCohort < w.spec.MinCohort:
+		return false
+	case !sameClip(w.spec, plan) || plan.Privacy != w.spec.Privacy:
 		return false
 	case plan.Groups != s.Robust.Groups:
 		return false

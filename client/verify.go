@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"credence/fl"
+	"credence/fl/privacy"
 	"credence/he"
 	"credence/he/threshold"
 )
@@ -158,6 +159,9 @@ func (n *Node) verifyPlan(envelope fl.Envelope, plan *fl.Plan) error {
 		return fmt.Errorf("the plan is at proof level %s and the genesis asks for at least %s", plan.ProofLevel, n.home.Genesis.ProofFloor)
 	case plan.Slots != n.suite.Values() || plan.ValueBits != n.suite.ValueBits():
 		return fmt.Errorf("the plan is for ciphertexts of %d values of %d bits, suite %s has %d of %d", plan.Slots, plan.ValueBits, n.suite.Name(), n.suite.Values(), n.suite.ValueBits())
+	}
+	if err := privacy.Allows(*plan); err != nil {
+		return err
 	}
 	return n.outbox.pinPlan(plan.Job, plan.Round, envelope)
 }

@@ -273,19 +273,24 @@ func TestTrainedDocumentsRefuse(t *testing.T) {
 		"a strategy that adds": func(s *JobSpec) { s.Strategy = oneOf(FedProx) },
 		"own models":           func(s *JobSpec) { s.Strategy = oneOf(Ditto) },
 		"robust groups":        func(s *JobSpec) { s.Strategy.Robust = RobustSpec{Rule: Median, Groups: 3} },
-		"no kind":              func(s *JobSpec) { s.Trained.Kind = "" },
-		"no features":          func(s *JobSpec) { s.Trained.Features = 0 },
-		"no outputs":           func(s *JobSpec) { s.Trained.Outputs = 0 },
-		"negative units":       func(s *JobSpec) { s.Trained.Hidden = -1 },
-		"no learning rate":     func(s *JobSpec) { s.Trained.LearningRate = 0 },
-		"endless rate":         func(s *JobSpec) { s.Trained.LearningRate = math.Inf(1) },
-		"no steps":             func(s *JobSpec) { s.Trained.Steps = 0 },
-		"too many steps":       func(s *JobSpec) { s.Trained.Steps = MaxTrainedSteps + 2 },
-		"negative batch":       func(s *JobSpec) { s.Trained.Batch = -1 },
-		"one part":             func(s *JobSpec) { s.Trained.PartSteps = 4 },
-		"uneven parts":         func(s *JobSpec) { s.Trained.PartSteps = 3 },
-		"no table":             func(s *JobSpec) { s.Trained.Table = "" },
-		"no table schema":      func(s *JobSpec) { s.Trained.TableSchema = Digest{} },
+		"noise": func(s *JobSpec) {
+			s.Privacy = Privacy{NoiseMultiplier: 1, Epsilon: 1, Delta: 1e-5, MinHonest: 1}
+			s.Clip = Clip{Value: 0.5, Norm: 0.5}
+		},
+		"a norm a shard":   func(s *JobSpec) { s.Clip = Clip{Value: 0.5, Norm: 1, PerShard: true} },
+		"no kind":          func(s *JobSpec) { s.Trained.Kind = "" },
+		"no features":      func(s *JobSpec) { s.Trained.Features = 0 },
+		"no outputs":       func(s *JobSpec) { s.Trained.Outputs = 0 },
+		"negative units":   func(s *JobSpec) { s.Trained.Hidden = -1 },
+		"no learning rate": func(s *JobSpec) { s.Trained.LearningRate = 0 },
+		"endless rate":     func(s *JobSpec) { s.Trained.LearningRate = math.Inf(1) },
+		"no steps":         func(s *JobSpec) { s.Trained.Steps = 0 },
+		"too many steps":   func(s *JobSpec) { s.Trained.Steps = MaxTrainedSteps + 2 },
+		"negative batch":   func(s *JobSpec) { s.Trained.Batch = -1 },
+		"one part":         func(s *JobSpec) { s.Trained.PartSteps = 4 },
+		"uneven parts":     func(s *JobSpec) { s.Trained.PartSteps = 3 },
+		"no table":         func(s *JobSpec) { s.Trained.Table = "" },
+		"no table schema":  func(s *JobSpec) { s.Trained.TableSchema = Digest{} },
 	} {
 		s := trainedJob()
 		change(s)

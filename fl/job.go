@@ -24,12 +24,19 @@ type Clip struct {
 	Value float64 `json:"value" yaml:"value"`
 	// Norm is the L2 bound of the whole update; 0 means none.
 	Norm float64 `json:"norm" yaml:"norm"`
+	// PerShard splits Norm over the shards, in proportion to the root of their
+	// lengths, and bounds each by its part (McMahan et al., ICLR 2018, section
+	// 2.2, there for layers): one large shard then does not shrink the others.
+	PerShard bool `json:"per_shard,omitempty" yaml:"per_shard,omitempty"`
 }
 
 // Validate refuses bounds that are not finite or not positive.
 func (c Clip) Validate() error {
 	if !(c.Value > 0) || math.IsInf(c.Value, 0) || !(c.Norm >= 0) || math.IsInf(c.Norm, 0) {
 		return fmt.Errorf("clip: value %v, norm %v: want a finite value > 0 and a finite norm >= 0", c.Value, c.Norm)
+	}
+	if c.PerShard && c.Norm == 0 {
+		return errors.New("clip: per_shard without a norm: there is nothing to split")
 	}
 	return nil
 }
@@ -77,10 +84,11 @@ type JobSpec struct {
 	InitialModel  Digest          `json:"initial_model"` // blob: see EncodeParameters
 	Strategy      StrategySpec    `json:"strategy"`
 	Clip          Clip            `json:"clip"`
-	Rounds        int             `json:"rounds"`         // rounds to publish
-	CohortSize    int             `json:"cohort_size"`    // clients sampled a round; 0: every client that joined
-	MinCohort     int             `json:"min_cohort"`     // at least the genesis'
-	RoundDeadline int             `json:"round_deadline"` // seconds from the plan to the seal
+	Privacy       Privacy         `json:"privacy,omitzero"` // differential privacy; zero for none
+	Rounds        int             `json:"rounds"`           // rounds to publish
+	CohortSize    int             `json:"cohort_size"`      // clients sampled a round; 0: every client that joined
+	MinCohort     int             `json:"min_cohort"`       // at least the genesis'
+	RoundDeadline int             `json:"round_deadline"`   // seconds from the plan to the seal
 	ProofLevel    ProofLevel      `json:"proof_level"`
 	// SampleCap and StepCap bound what a client's declared samples and
 	// optimiser steps may count for in weights and payouts; 0 means no bound.
@@ -128,7 +136,7 @@ func (s JobSpec) Validate() error {
 	if err := s.validateTrained(); err != nil {
 		return err
 	}
-	return firstError(s.Job.Validate(), s.Owner.Validate(), s.Clip.Validate(), s.Rates.Validate(), s.ProofLevel.Validate())
+	return firstError(s.Job.Validate(), s.Owner.Validate(), s.Clip.Validate(), s.Rates.Validate(), s.ProofLevel.Validate(), s.validatePrivacy())
 }
 
 // validateStrategy refuses strategies that a live federation cannot carry out

@@ -66,8 +66,12 @@ type Manifest struct {
 	// ProofSetup says who made the proof keys: "ceremony", "local" (one party,
 	// who could forge proofs), or "" at ProofNone.
 	ProofSetup string `json:"proof_setup"`
-	// Epsilon of the published model so far; "infinity" without noise.
-	Epsilon  string    `json:"epsilon"`
+	// Epsilon is what the models published so far have spent of the client that
+	// was charged most, rounded up; "infinity" without noise. Delta belongs to it.
+	Epsilon string  `json:"epsilon"`
+	Delta   float64 `json:"delta,omitempty"`
+	// NextClip is the clip of the next round's plan where it adapts; else zero.
+	NextClip Clip      `json:"next_clip,omitzero"`
 	Postings []Posting `json:"postings"` // sum to zero
 	SealedAt time.Time `json:"sealed_at"`
 	OpenedAt time.Time `json:"opened_at"` // when enough shares were in
@@ -87,6 +91,10 @@ func (m Manifest) Validate() error {
 		return fmt.Errorf("manifest: version %d of round %d", m.Version, m.Round)
 	case m.Epsilon == "":
 		return errors.New("manifest: no epsilon; without noise it is \"infinity\"")
+	case !(m.Delta >= 0 && m.Delta < 1) || (m.Delta == 0) != (m.Epsilon == "infinity"):
+		return fmt.Errorf("manifest: epsilon %s and delta %v do not go together", m.Epsilon, m.Delta)
+	case m.NextClip != (Clip{}) && m.NextClip.Validate() != nil:
+		return fmt.Errorf("manifest: next clip: %w", m.NextClip.Validate())
 	case m.SharesChecked < 0:
 		return errors.New("manifest: shares_checked is negative")
 	}

@@ -31,10 +31,15 @@ type Plan struct {
 	WeightUnit int64        `json:"weight_unit"` // the largest weight
 	MinCohort  int          `json:"min_cohort"`
 	Clip       Clip         `json:"clip"`
-	ValueBits  int          `json:"value_bits"` // b of the suite
-	ProofLevel ProofLevel   `json:"proof_level"`
-	ProofKeys  Digest       `json:"proof_keys"` // document; zero at ProofNone
-	Seed       uint64       `json:"seed"`
+	Privacy    Privacy      `json:"privacy,omitzero"` // the job's
+	// Charged is, for each client of Cohort, how many rounds of a private job its
+	// budget has been charged for, this one included: the plans of the job that
+	// name it. Empty without privacy.
+	Charged    []int      `json:"charged,omitempty"`
+	ValueBits  int        `json:"value_bits"` // b of the suite
+	ProofLevel ProofLevel `json:"proof_level"`
+	ProofKeys  Digest     `json:"proof_keys"` // document; zero at ProofNone
+	Seed       uint64     `json:"seed"`
 	// Groups is the number of groups that a robust rule compares, each with sums
 	// of its own: sum g*(Shards/Groups)+s is that of shard s in group g. 0: one sum
 	// of the whole cohort.
@@ -106,7 +111,7 @@ func (p Plan) Validate() error {
 		}
 	}
 	return firstError(p.Job.Validate(), p.Clip.Validate(), p.ProofLevel.Validate(), validNodes("plan: cohort", nodes),
-		validTime("plan: opened_at", p.OpenedAt), validTime("plan: deadline", p.Deadline))
+		validTime("plan: opened_at", p.OpenedAt), validTime("plan: deadline", p.Deadline), p.validatePrivacy())
 }
 
 // UploadShards returns the number of ciphertexts that carry one whole upload.

@@ -73,7 +73,16 @@ func (k ProofKeys) Circuit(shape string) (CircuitKeys, bool) {
 // R = norm * weight/unit / step before it is rounded; rounding moves each of its n
 // coordinates by less than 1, so afterwards it is below R + sqrt(n). The figures add at
 // most MetricSlots * (2^6-1)^2, once.
+//
+// With privacy, R and the noise that the client adds are added up (Noise).
 func SquareBound(plan Plan, a Assignment) (uint64, error) {
+	if plan.Privacy.On() {
+		n, err := plan.Noise()
+		if err != nil {
+			return 0, err
+		}
+		return n.squareBound(plan, a)
+	}
 	q, err := NewQuantiser(plan.Clip, plan.ValueBits)
 	if err != nil {
 		return 0, err

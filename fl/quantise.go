@@ -12,7 +12,8 @@ import (
 // value itself (QSGD: Alistarh et al., NeurIPS 2017, section 3.1) and the mean
 // over a cohort is unbiased.
 type Quantiser struct {
-	value float64 // clip: [-value, value] maps to [-top, top]
+	clip  float64 // values are clipped to [-clip, clip]
+	value float64 // [-value, value] maps to [-top, top]; at least clip
 	top   int32   // 2^(b-1)-1
 }
 
@@ -25,16 +26,17 @@ func NewQuantiser(clip Clip, b int) (Quantiser, error) {
 	if b < 2 || b > 31 {
 		return Quantiser{}, fmt.Errorf("quantiser: %d value bits: want 2 to 31", b)
 	}
-	return Quantiser{value: clip.Value, top: 1<<(b-1) - 1}, nil
+	return Quantiser{clip: clip.Value, value: clip.Value, top: 1<<(b-1) - 1}, nil
 }
 
 // Max returns the largest quantised value, 2^(b-1)-1; the smallest is -Max.
 func (q Quantiser) Max() int32 { return q.top }
 
-// Step returns the real width of one unit, Value/Max.
+// Step returns the real width of one unit: Value/Max, or wider where a plan
+// leaves room for noise.
 func (q Quantiser) Step() float64 { return q.value / float64(q.top) }
 
-// Quantise clips x to the quantiser's range, multiplies it by weight/unit
+// Quantise clips x to the clip's range, multiplies it by weight/unit
 // (1 <= weight <= unit) and rounds it to a neighbouring integer, up with a
 // probability equal to the fraction. It draws exactly one number from source.
 // The result is always within [-Max, Max]. NaN and infinities are errors: they
@@ -43,7 +45,7 @@ func (q Quantiser) Quantise(x float64, weight, unit int64, source rand.Source) (
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return 0, fmt.Errorf("%v is not a finite number; has training diverged?", x)
 	}
-	x = min(max(x, -q.value), q.value)
+	x = min(max(x, -q.clip), q.clip)
 	// Each product is rounded on its own (the conversions forbid fusing it with
 	// what follows), so that every machine gets the same bits.
 	y := float64(float64(x/q.value) * float64(q.top))

@@ -83,7 +83,8 @@ func (e *StrategyError) Unwrap() error { return e.Err }
 type NextModel struct {
 	Params  []float32 // the new global model
 	State   []float32 // for the next round; nil when the strategy keeps nothing
-	Figures Figures   // the cohort's
+	Figures Figures   // the cohort's; zero with privacy, which publishes none
+	Clip    Clip      // the next plan's where the clip adapts; else zero
 }
 
 // Advance makes the next model from the opened sums of a round: the mean of
@@ -109,6 +110,10 @@ func Advance(spec StrategySpec, plan Plan, contributors [][]NodeID, sums [][]int
 	if err != nil {
 		return NextModel{}, err
 	}
+	clip, err := plan.nextClip(contributors, sums)
+	if err != nil {
+		return NextModel{}, err
+	}
 	clear(sums) // not beside the vectors that follow
 	mean, err := spec.Robust.combine(means)
 	if err != nil {
@@ -124,7 +129,7 @@ func Advance(spec StrategySpec, plan Plan, contributors [][]NodeID, sums [][]int
 	if err != nil {
 		return NextModel{}, &StrategyError{err}
 	}
-	return NextModel{Params: next, State: kept, Figures: figures}, nil
+	return NextModel{Params: next, State: kept, Figures: figures, Clip: clip}, nil
 }
 
 // serverStep is global + rate*mean: what FedAvg and FedSGD do, which differ

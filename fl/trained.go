@@ -81,6 +81,10 @@ func (s JobSpec) validateTrained() error {
 		return fmt.Errorf("job: proof level %s cannot prove the local training of strategy %s: choose fedavg, fedsgd, fedavgm, fedadagrad, fedyogi, fedadam or cyclic", ProofTrained, s.Strategy.Name)
 	case s.Strategy.Robust.Groups != 0:
 		return fmt.Errorf("job: proof level %s does not go with robust groups: choose one of the two", ProofTrained)
+	case s.Privacy.On():
+		return fmt.Errorf("job: proof level %s does not go with noise for differential privacy, which changes the values that are proven: choose one of the two", ProofTrained)
+	case s.Clip.PerShard:
+		return fmt.Errorf("job: proof level %s bounds the norm of the whole update: leave clip.per_shard out", ProofTrained)
 	}
 	return s.Trained.Validate()
 }

@@ -2,6 +2,7 @@ package fl
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 )
 
@@ -79,63 +80,96 @@ func UnpackShard(shard int, sums []int64, n, params, b int) (Figures, []int64, e
 // clipped to the L-infinity bound (so both hold), weighted and rounded with
 // RoundingSource. The figures go into the first assigned shard. The update is
 // not modified. A client that the plan does not name, a length that does not
-// give the plan's shard map and a value that is not finite are errors.
+// give the plan's shard map and a value that is not finite are errors, and so
+// is a plan with privacy: its values need noise (QuantiseNoiseless).
 func QuantiseUpdate(plan Plan, node NodeID, update []float64, figures Figures) ([]ShardValues, error) {
-	assignment, ok := plan.Assigned(node)
-	if !ok {
-		return nil, Refuse(CodeNotInCohort, node, "the plan of job %s, round %d does not name it", plan.Job, plan.Round)
+	if plan.Privacy.On() {
+		return nil, fmt.Errorf("plan: round %d of job %s is private: quantise with package privacy, which adds the noise", plan.Round, plan.Job)
 	}
-	shards, err := plan.UploadMap(len(update))
+	assignment, parts, err := plan.clippedParts(node, update)
 	if err != nil {
 		return nil, err
 	}
-	quantiser, err := NewQuantiser(plan.Clip, plan.ValueBits)
-	if err != nil {
-		return nil, err
-	}
-	parts := make([][]float64, len(assignment.Shards))
-	for i, s := range assignment.Shards {
-		if s < 0 || s >= plan.Shards {
-			return nil, fmt.Errorf("plan: %s is assigned shard %d of %d", node, s, plan.Shards)
-		}
-		shard := shards[s%len(shards)]
-		parts[i] = update[shard.Offset : shard.Offset+shard.Length]
-	}
-	norm, err := l2(parts...)
+	quantiser, err := plan.Quantiser()
 	if err != nil {
 		return nil, err
 	}
 	source := RoundingSource(plan, node)
 	out := make([]ShardValues, len(parts))
 	for i, part := range parts {
-		values, err := quantisePart(quantiser, part, norm, plan, assignment, source)
+		values, err := part.quantise(quantiser, plan, assignment, source)
 		if err != nil {
-			return nil, fmt.Errorf("shard %d: %w", assignment.Shards[i], err)
+			return nil, err
 		}
 		var first *Figures
 		if i == 0 {
 			first = &figures
 		}
 		if values, err = PackShard(first, values, plan.ValueBits); err != nil {
-			return nil, fmt.Errorf("shard %d: %w", assignment.Shards[i], err)
+			return nil, fmt.Errorf("shard %d: %w", part.shard, err)
 		}
-		out[i] = ShardValues{Shard: assignment.Shards[i], Values: values}
+		out[i] = ShardValues{Shard: part.shard, Values: values}
 	}
 	return out, nil
 }
 
-func quantisePart(q Quantiser, part []float64, norm float64, plan Plan, a Assignment, source rand.Source) ([]int32, error) {
-	if a.Weight < 1 || a.Weight > plan.WeightUnit {
-		return nil, fmt.Errorf("plan: %s has weight %d: want 1 to %d", a.Node, a.Weight, plan.WeightUnit)
+// clippedPart is one assigned shard of an update and the norm that it is scaled
+// from, to a bound, where it exceeds that.
+type clippedPart struct {
+	shard       int
+	values      []float64
+	norm, bound float64 // bound 0: none
+}
+
+// clippedParts cuts an update into the client's shards and measures them: all
+// together, or each by itself where the plan clips by shard.
+func (p Plan) clippedParts(node NodeID, update []float64) (Assignment, []clippedPart, error) {
+	assignment, ok := p.Assigned(node)
+	if !ok {
+		return assignment, nil, Refuse(CodeNotInCohort, node, "the plan of job %s, round %d does not name it", p.Job, p.Round)
 	}
-	out := make([]int32, len(part))
-	for i, v := range part {
-		if plan.Clip.Norm > 0 && norm > plan.Clip.Norm {
-			v = shrink(v, norm, plan.Clip.Norm)
+	if assignment.Weight < 1 || assignment.Weight > p.WeightUnit {
+		return assignment, nil, fmt.Errorf("plan: %s has weight %d: want 1 to %d", node, assignment.Weight, p.WeightUnit)
+	}
+	shards, err := p.UploadMap(len(update))
+	if err != nil {
+		return assignment, nil, err
+	}
+	parts := make([]clippedPart, len(assignment.Shards))
+	all := make([][]float64, len(parts))
+	for i, s := range assignment.Shards {
+		if s < 0 || s >= p.Shards {
+			return assignment, nil, fmt.Errorf("plan: %s is assigned shard %d of %d", node, s, p.Shards)
+		}
+		shard := shards[s%len(shards)]
+		all[i] = update[shard.Offset : shard.Offset+shard.Length]
+		parts[i] = clippedPart{shard: s, values: all[i], bound: p.Clip.Norm}
+	}
+	norm, err := l2(all...)
+	if err != nil {
+		return assignment, nil, err
+	}
+	for i := range parts {
+		parts[i].norm = norm
+		if p.Clip.PerShard {
+			if parts[i].norm, err = l2(all[i]); err != nil {
+				return assignment, nil, err
+			}
+			parts[i].bound = p.Clip.Norm * math.Sqrt(float64(len(all[i]))/float64(len(update)))
+		}
+	}
+	return assignment, parts, nil
+}
+
+func (c clippedPart) quantise(q Quantiser, plan Plan, a Assignment, source rand.Source) ([]int32, error) {
+	out := make([]int32, len(c.values))
+	for i, v := range c.values {
+		if c.bound > 0 && c.norm > c.bound {
+			v = shrink(v, c.norm, c.bound)
 		}
 		value, err := q.Quantise(v, a.Weight, plan.WeightUnit, source)
 		if err != nil {
-			return nil, fmt.Errorf("coordinate %d: %w", i, err)
+			return nil, fmt.Errorf("shard %d: coordinate %d: %w", c.shard, i, err)
 		}
 		out[i] = value
 	}
@@ -156,7 +190,7 @@ func GroupMeans(plan Plan, size int, contributors [][]NodeID, sums [][]int64) ([
 	if len(contributors) != plan.Shards || len(sums) != plan.Shards {
 		return nil, Figures{}, fmt.Errorf("mean update: contributors of %d shards, sums of %d: want %d", len(contributors), len(sums), plan.Shards)
 	}
-	quantiser, err := NewQuantiser(plan.Clip, plan.ValueBits)
+	quantiser, err := plan.Quantiser()
 	if err != nil {
 		return nil, Figures{}, err
 	}
@@ -174,7 +208,11 @@ func GroupMeans(plan Plan, size int, contributors [][]NodeID, sums [][]int64) ([
 		if len(sums[s]) > plan.Slots {
 			return nil, Figures{}, fmt.Errorf("shard %d: %d sums: a ciphertext holds %d", s, len(sums[s]), plan.Slots)
 		}
-		part, values, err := UnpackShard(s, sums[s], len(contributors[s]), shard.Length, plan.ValueBits)
+		unpack := UnpackShard
+		if plan.Privacy.On() {
+			unpack = plan.unpackPrivate
+		}
+		part, values, err := unpack(s, sums[s], len(contributors[s]), shard.Length, plan.ValueBits)
 		if err != nil {
 			return nil, Figures{}, err
 		}

@@ -246,10 +246,10 @@ func (a *auditor) checkRefund(e entered, ledger *credit.Ledger) error {
 		because = published[len(published)-1].manifest.id
 	case j.cancel != nil && j.cancel.at < e.at:
 		because = j.cancel.id
-	case aborted >= maxAborts:
+	case aborted >= maxAborts, a.budgetSpent(j, e.at):
 		because = j.spec.id
 	default:
-		return a.lie(e.String(), "job %s was not over: %d of %d rounds were published, it was not cancelled, and its last %d rounds were given up", name, len(published), j.spec.body.Rounds, aborted)
+		return a.lie(e.String(), "job %s was not over: %d of %d rounds were published, it was not cancelled, its last %d rounds were given up, and no privacy budget was spent", name, len(published), j.spec.body.Rounds, aborted)
 	}
 	want, err := credit.Refund(j.spec.body.Job, j.spec.body.Owner, ledger.Balance(credit.EscrowAccount(j.spec.body.Job)), because, e.tx.At)
 	return a.same(e, want, err)

@@ -32,11 +32,14 @@ func (a *auditor) checkPublished(ctx context.Context, r *roundLog, sums []*he.Su
 	}{
 		{"job", r.job.spec.id, m.JobSpec}, {"epoch key", plan.EpochKey, m.EpochKey}, {"base model", plan.BaseModel, m.BaseModel},
 		{"version", uint64(len(r.job.published(r.manifest.at)) + 1), m.Version}, {"proof level", plan.ProofLevel, m.ProofLevel}, {"proof set-up", setup, m.ProofSetup},
-		{"epsilon", "infinity", m.Epsilon}, {"time of the seal", clock(r.seal.body.SealedAt), clock(m.SealedAt)},
+		{"time of the seal", clock(r.seal.body.SealedAt), clock(m.SealedAt)},
 	} {
 		if f.expected != f.found {
 			return a.differs(where, "its "+f.what+" does not follow", f.expected, f.found)
 		}
+	}
+	if err := a.checkEpsilon(r); err != nil {
+		return err
 	}
 	if m.OpenedAt.Before(m.SealedAt) {
 		return a.lie(where, "it was opened before it was sealed")
@@ -73,6 +76,9 @@ func (a *auditor) checkPublished(ctx context.Context, r *roundLog, sums []*he.Su
 	}
 	if got := fl.DigestBytes(fl.EncodeParameters(next.Params)); got != m.Model {
 		return a.differs(where, "the published model is not what the strategy makes of the mean", got, m.Model)
+	}
+	if next.Clip != m.NextClip {
+		return a.differs(where, "the next clip is not what follows from the opened count", fmt.Sprintf("%+v", next.Clip), fmt.Sprintf("%+v", m.NextClip))
 	}
 	var kept fl.Digest
 	if next.State != nil {

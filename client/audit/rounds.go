@@ -127,7 +127,7 @@ func (a *auditor) checkPlan(r *roundLog) error {
 		{"epoch key", newest.key.id, p.EpochKey}, {"epoch", newest.plan.body.Epoch, p.Epoch}, {"base model", base, p.BaseModel},
 		{"strategy's state", state, p.BaseState}, {"number of groups", groups, p.Groups},
 		{"values in a ciphertext", a.suite.Values(), p.Slots}, {"value bits", a.suite.ValueBits(), p.ValueBits}, {"number of shards", max(groups, 1) * len(shards), p.Shards},
-		{"minimum cohort", spec.MinCohort, p.MinCohort}, {"clip", spec.Clip, p.Clip}, {"proof level", spec.ProofLevel, p.ProofLevel},
+		{"minimum cohort", spec.MinCohort, p.MinCohort}, {"clip", clipFor(spec, before), p.Clip}, {"privacy", spec.Privacy, p.Privacy}, {"proof level", spec.ProofLevel, p.ProofLevel},
 		{"proof keys", proofKeys, p.ProofKeys}, {"seed", spec.Seed, p.Seed}, {"deadline", clock(p.OpenedAt.Add(time.Duration(spec.RoundDeadline) * time.Second)), clock(p.Deadline)},
 	} {
 		if f.expected != f.found {
@@ -135,6 +135,9 @@ func (a *auditor) checkPlan(r *roundLog) error {
 		}
 	}
 	if err := a.checkCohort(r, len(shards)); err != nil {
+		return err
+	}
+	if err := a.checkCharges(r); err != nil {
 		return err
 	}
 	a.checked("plans that follow from job, joins and the model before", 1, started)

@@ -31,6 +31,7 @@ import (
 const (
 	attestedJob fl.JobID = "screening" // at level bounded
 	plainJob    fl.JobID = "survey"    // at level none
+	privateJob  fl.JobID = "study"     // at level none, with noise and a clip that adapts
 
 	cancelledJob fl.JobID = "trial"
 )
@@ -107,6 +108,10 @@ func newAudited(t *testing.T, floor fl.ProofLevel, jobs ...fl.JobID) *audited {
 		if job != plainJob && floor == fl.ProofBounded || job == attestedJob {
 			o.ProofLevel, o.Clip.Norm = fl.ProofBounded, 0.5
 		}
+		if job == privateJob {
+			o.Clip.Norm = 1
+			o.Privacy = client.PrivacyOptions{NoiseMultiplier: 2, Delta: 1e-5, MinHonest: 2, Adaptive: fl.AdaptiveClip{Quantile: 0.5, LearningRate: 0.2, CountNoise: 2}}
+		}
 		if job == plainJob { // whose server keeps a state
 			o.Strategy.Name = fl.FedAvgM
 		}
@@ -124,7 +129,7 @@ func newAudited(t *testing.T, floor fl.ProofLevel, jobs ...fl.JobID) *audited {
 	f.must(fed.Aggregator().Grant(ctx, "lab", 7, "a grant after the jobs"))
 	f.party, err = audit.Audit(ctx, audit.Connection(owner), audit.Selection{}, nil)
 	f.must(err)
-	if len(jobs) > 0 {
+	if slices.Contains(jobs, attestedJob) {
 		published, err := owner.Pull(ctx, attestedJob, 0)
 		f.must(err)
 		f.model = filepath.Join(f.root, "model.safetensors")

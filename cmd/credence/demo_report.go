@@ -81,7 +81,8 @@ func provenAt(level fl.ProofLevel, setup string) string {
   requires of them, were proven too. Each member checked the proofs and the sum
   before it helped to open it. It is not proven that the data are true, that
   labels were not flipped or rows repeated before the commitment, or that a
-  hospital has no other data. ` + keys
+  hospital has no other data.
+  ` + keys
 	}
 	return `  Proof level bounded: every update was proven to be a well-formed encryption of
   values within their bounds, and each member checked the proofs and the sum

@@ -116,15 +116,16 @@ func newCancel(a *app) *cobra.Command {
 
 // jobReport is a job as --json lists it.
 type jobReport struct {
-	Job     fl.JobID  `json:"job"`
-	Owner   fl.NodeID `json:"owner"`
-	Phase   string    `json:"phase"`
-	Reason  string    `json:"reason,omitempty"`
-	Version uint64    `json:"version"`
-	Rounds  int       `json:"rounds"`
-	Nodes   int       `json:"nodes"`
-	Budget  int64     `json:"budget"`
-	Waits   []string  `json:"waits_for,omitempty"`
+	Job     fl.JobID      `json:"job"`
+	Owner   fl.NodeID     `json:"owner"`
+	Phase   string        `json:"phase"`
+	Reason  string        `json:"reason,omitempty"`
+	Version uint64        `json:"version"`
+	Rounds  int           `json:"rounds"`
+	Nodes   int           `json:"nodes"`
+	Budget  int64         `json:"budget"`
+	Level   fl.ProofLevel `json:"proof_level"`
+	Waits   []string      `json:"waits_for,omitempty"`
 }
 
 func newJobList(a *app) *cobra.Command {
@@ -149,10 +150,10 @@ func newJobList(a *app) *cobra.Command {
 }
 
 func (a *app) printJobs(views []client.JobView) {
-	t := table{head: []string{"Job", "Owner", "Phase", ">Models", ">Nodes", ">Budget", ""}}
+	t := table{head: []string{"Job", "Owner", "Phase", ">Models", ">Nodes", ">Budget", "Proofs", ""}}
 	for _, v := range views {
 		r := jobReport{Job: v.Spec.Job, Owner: v.Spec.Owner, Phase: v.GetPhase(), Reason: v.GetReason(), Version: v.GetVersion(),
-			Rounds: v.Spec.Rounds, Nodes: len(v.GetJoins()), Budget: v.Spec.Budget, Waits: v.GetWaits()}
+			Rounds: v.Spec.Rounds, Nodes: len(v.GetJoins()), Budget: v.Spec.Budget, Level: v.Spec.ProofLevel, Waits: v.GetWaits()}
 		if a.json {
 			a.line(r)
 			continue
@@ -161,7 +162,7 @@ func (a *app) printJobs(views []client.JobView) {
 		if len(r.Waits) > 0 {
 			note = "waits for " + r.Waits[0]
 		}
-		t.add(clip(string(r.Job), 16), clip(string(r.Owner), 14), r.Phase, fmt.Sprintf("%d/%d", r.Version, r.Rounds), fmt.Sprint(r.Nodes), fmt.Sprint(r.Budget), clip(note, 20))
+		t.add(clip(string(r.Job), 16), clip(string(r.Owner), 14), r.Phase, fmt.Sprintf("%d/%d", r.Version, r.Rounds), fmt.Sprint(r.Nodes), fmt.Sprint(r.Budget), string(r.Level), clip(note, 16))
 	}
 	switch {
 	case a.json:

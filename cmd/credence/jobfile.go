@@ -25,12 +25,14 @@ const maxJobFile = 1 << 20
 // jobFile is a job as its owner writes it down. Missing keys have defaults,
 // unknown ones are errors.
 type jobFile struct {
-	Job           fl.JobID              `yaml:"job"`
-	Schema        string                `yaml:"schema"` // path, relative to the job file
-	Model         models.Spec           `yaml:"model"`
-	Training      models.TrainConfig    `yaml:"training"`
-	Strategy      fl.StrategySpec       `yaml:"strategy"`
-	Clip          fl.Clip               `yaml:"clip"`
+	Job      fl.JobID           `yaml:"job"`
+	Schema   string             `yaml:"schema"` // path, relative to the job file
+	Model    models.Spec        `yaml:"model"`
+	Training models.TrainConfig `yaml:"training"`
+	Strategy fl.StrategySpec    `yaml:"strategy"`
+	Clip     fl.Clip            `yaml:"clip"`
+
+	Privacy       client.PrivacyOptions `yaml:"privacy"`
 	Rounds        int                   `yaml:"rounds"`
 	CohortSize    int                   `yaml:"cohort_size"`
 	MinCohort     int                   `yaml:"min_cohort"`
@@ -85,6 +87,15 @@ strategy:
 clip:
   value: 1
   norm: 0
+
+# Differential privacy: noise that every node adds before it encrypts. It needs
+# clip.norm. Either epsilon (what all rounds together may spend) or
+# noise_multiplier; delta; and how many nodes of a sum are honest: min_honest,
+# or honest_fraction of the minimum cohort. (Default: none, epsilon: infinity.)
+# privacy:
+#   epsilon: 8
+#   delta: 1e-5
+#   min_honest: 2
 
 rounds: 12           # models to publish
 round_deadline: 2m   # for the updates of one round (default: 5m)
@@ -166,7 +177,7 @@ func (f jobFile) validate(name string) error {
 	case f.RoundDeadline < time.Second || f.RoundDeadline%time.Second != 0:
 		return fmt.Errorf("%s: round_deadline: %s: want whole seconds, at least 1s", name, f.RoundDeadline)
 	}
-	for _, err := range []error{f.Job.Validate(), f.Training.Validate(), f.Strategy.Validate(), f.Clip.Validate(), f.Rates.Validate()} {
+	for _, err := range []error{f.Job.Validate(), f.Training.Validate(), f.Strategy.Validate(), f.Clip.Validate(), f.Privacy.Validate(), f.Rates.Validate()} {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -191,7 +202,7 @@ func (f jobFile) options(schema *datasets.Schema, text string) (client.JobOption
 		return client.JobOptions{}, err
 	}
 	return client.JobOptions{
-		Job: f.Job, SchemaText: text, Model: m, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip,
+		Job: f.Job, SchemaText: text, Model: m, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy,
 		Rounds: f.Rounds, CohortSize: f.CohortSize, MinCohort: f.MinCohort, RoundDeadline: int(f.RoundDeadline / time.Second),
 		ProofLevel: f.ProofLevel, Trained: f.Trained, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
 	}, nil

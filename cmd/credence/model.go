@@ -75,6 +75,7 @@ type modelReport struct {
 
 func (a *app) printModels(versions []client.ModelVersion) error {
 	t := table{head: []string{"Job", ">Version", ">Round", "Published", ">Base loss", ">Accuracy", "Manifest"}}
+	var newest []fl.Manifest // of each job
 	for _, v := range versions {
 		m := v.Manifest
 		if a.json {
@@ -88,6 +89,10 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		if s, ok := m.Figures.Accuracy(); ok {
 			score = fmt.Sprintf("%.1f %%", 100*s)
 		}
+		if n := len(newest); n > 0 && newest[n-1].Job == m.Job {
+			newest = newest[:n-1]
+		}
+		newest = append(newest, m)
 		t.add(clip(string(m.Job), 14), fmt.Sprint(m.Version), fmt.Sprint(m.Round), stamp(m.OpenedAt), loss, score, v.ManifestID.Short()[:8])
 	}
 	switch {
@@ -96,6 +101,9 @@ func (a *app) printModels(versions []client.ModelVersion) error {
 		a.printf("No model has been published.\n")
 	default:
 		a.table("", t)
+		for _, m := range newest {
+			a.printf("Privacy of %s, version %d: epsilon %s%s.\n", m.Job, m.Version, m.Epsilon, atDelta(m))
+		}
 	}
 	return nil
 }
@@ -175,13 +183,21 @@ func (a *app) saveModel(cmd *cobra.Command, p *party, job fl.JobID, version uint
 	}
 	m := published.Version.Manifest
 	a.result(map[string]any{"file": out, "format": format, "manifest_file": manifest, "job": m.Job, "version": m.Version, "parameters": len(published.Params),
-		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon, "own_parameters_of": published.Own}, func() {
+		"manifest": published.Version.ManifestID, "model": m.Model, "proof_level": m.ProofLevel, "epsilon": m.Epsilon, "delta": m.Delta, "own_parameters_of": published.Own}, func() {
 		a.printf("%s: version %d of %s, %s\n", out, m.Version, m.Job, plural(len(published.Params), "parameter"))
 		if published.Own != "" {
 			a.printf("It holds parameters of %s's own, which were never published: keep it.\n", published.Own)
 		}
 		a.printf("%s: signature and digest are good\n", manifest)
-		a.printf("Proof level %s; epsilon %s.\n", m.ProofLevel, m.Epsilon)
+		a.printf("Proof level %s; epsilon %s%s.\n", m.ProofLevel, m.Epsilon, atDelta(m))
 	})
 	return nil
+}
+
+// atDelta is the delta that an epsilon belongs to, in words.
+func atDelta(m fl.Manifest) string {
+	if m.Delta == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" at delta %v", m.Delta)
 }

@@ -190,6 +190,7 @@ func TestTrainedRounds(t *testing.T) {
 	if !slices.ContainsFunc(report.NotChecked, func(s string) bool { return strings.Contains(s, "labels were not flipped") }) {
 		t.Errorf("the audit does not say what level trained does not prove: %q", report.NotChecked)
 	}
+	c.auditLies()
 }
 
 // awaitVersion polls until a version is published.

@@ -8,7 +8,9 @@ import (
 
 	"credence/datasets"
 	"credence/fl"
+	"credence/he"
 	"credence/models"
+	"credence/zk/trained"
 )
 
 func TestJobExampleIsAJob(t *testing.T) {
@@ -26,6 +28,51 @@ func TestJobExampleIsAJob(t *testing.T) {
 	}
 	if o.Model.Inputs != 30 || o.Model.Classes != 2 || o.RoundDeadline != 120 || o.Rounds != 12 || o.Training.Optimizer != models.SGD {
 		t.Errorf("got %+v", o)
+	}
+}
+
+// The commented part of the example is a job at level trained: uncommented, it
+// is one.
+func TestTrainedJobExample(t *testing.T) {
+	_, part, found := strings.Cut(jobExample, "# trained:\n")
+	if !found {
+		t.Fatal("the example does not say how to choose level trained")
+	}
+	part, _, _ = strings.Cut(part, "\n\n")
+	text := jobExample + "\ntrained:\n" + strings.ReplaceAll(part, "#   ", "   ") + "\n"
+	for old, by := range map[string]string{`proof_level: "" `: "proof_level: trained", "  epochs: 2": "  steps: 2"} {
+		text = strings.Replace(text, old, by, 1)
+	}
+	f, err := parseJob("job.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := datasets.Builtin(datasets.BreastCancer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := set.Schema.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := f.options(set.Schema, string(schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _, err := o.Draft(fl.Genesis{Suite: "rlwe4096-d1-v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite, err := he.LookupSuite("rlwe4096-d1-v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := trained.Read(spec, suite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job.Table.Layout.Rows != 256 || job.Requirements == nil {
+		t.Errorf("a table of %s, requirements %v", job.Table.Layout.Name(), job.Requirements)
 	}
 }
 

@@ -81,7 +81,17 @@ func (a *Aggregator) Revoke(ctx context.Context, node fl.NodeID, reason string) 
 	if err := a.store.Revoke(ctx, doc); err != nil {
 		return fmt.Errorf("revoking %s: %w", node, err)
 	}
-	a.wake.signal()
+	defer a.wake.signal()
+	// At once, and not with the next pass: the last update of a round seals it.
+	active, err := a.store.ActiveRounds(ctx)
+	if err != nil {
+		return fmt.Errorf("revoking %s: %w", node, err)
+	}
+	for _, r := range active {
+		if err := a.reportRevoked(ctx, r); err != nil {
+			return fmt.Errorf("revoking %s: %w", node, err)
+		}
+	}
 	return nil
 }
 

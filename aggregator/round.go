@@ -438,6 +438,12 @@ func (a *Aggregator) publish(ctx context.Context, r store.Round, state round.Sta
 	if err != nil {
 		return err
 	}
+	// Another replica may have published the round meanwhile; the job as read
+	// above would be that of the next version then.
+	now, err := a.store.Round(ctx, r.Job, r.Number)
+	if err != nil || round.Phase(now.Phase).Final() {
+		return err
+	}
 	contributors := make([][]fl.NodeID, len(seal.Sums))
 	for i, s := range seal.Sums {
 		contributors[i] = s.Contributors

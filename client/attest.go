@@ -110,6 +110,9 @@ func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error)
 		if !ok {
 			return nil, fmt.Errorf("they hold none for %s", shape.Name)
 		}
+		if err := n.config.pinned(named, doc.Setup); err != nil {
+			return nil, err
+		}
 		if err := folder.Import(named, zk.Origin(doc.Setup), fetch); err != nil {
 			return nil, err
 		}
@@ -172,7 +175,7 @@ func (n *Node) verifyKeyShares(ctx context.Context, plan fl.EpochPlan, epoch *th
 			return err
 		}
 		if r.Attestation.IsZero() {
-			return fmt.Errorf("the key share of %s is not attested", m)
+			return fmt.Errorf("%w: the key share of %s is not attested", ErrEpochKey, m)
 		}
 		raw, err := n.remote.Fetch(ctx, r.Attestation, docs[m].Digest())
 		if err != nil {

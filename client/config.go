@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -38,6 +39,10 @@ type Config struct {
 	Data []DataSource `yaml:"data,omitempty"`
 	// UploadKbit limits uploads to so many kilobits a second; 0 for no limit.
 	UploadKbit int `yaml:"upload_kbit,omitempty"`
+	// ProofKeys, when it is not empty, names the only proof keys that the node
+	// works with, by the digests of their manifests as
+	// `credence federation ceremony verify` prints them: one for each circuit.
+	ProofKeys []ProofKeysPin `yaml:"proof_keys,omitempty"`
 	// Consent narrows which jobs the node takes part in.
 	Consent Consent `yaml:"consent,omitempty"`
 }
@@ -120,6 +125,36 @@ func LoadConfig(dir string) (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// ProofKeysPin is the digest of a manifest of proof keys, in hexadecimal with or
+// without "sha256:" before it.
+type ProofKeysPin fl.Digest
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *ProofKeysPin) UnmarshalText(text []byte) error {
+	d, err := fl.ParseDigest(strings.TrimPrefix(string(text), pinPrefix))
+	if err != nil {
+		return fmt.Errorf("proof_keys: %q: want the digest of a manifest, as `credence federation ceremony verify` prints it: %w", text, err)
+	}
+	*p = ProofKeysPin(d)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p ProofKeysPin) MarshalText() ([]byte, error) {
+	return []byte(pinPrefix + fl.Digest(p).String()), nil
+}
+
+const pinPrefix = "sha256:"
+
+// pinned refuses keys of a circuit that the configuration does not name, where
+// it names any.
+func (c Config) pinned(k fl.CircuitKeys, setup string) error {
+	if len(c.ProofKeys) > 0 && !slices.Contains(c.ProofKeys, ProofKeysPin(k.Manifest)) {
+		return fmt.Errorf("%w: for %s the aggregator names %s (%s set-up); compare it with the other institutions", ErrProofKeys, k.Shape, k.Manifest, setup)
+	}
+	return nil
 }
 
 func saveConfig(dir string, c Config) error {

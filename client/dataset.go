@@ -228,6 +228,9 @@ func (n *Node) provenKeys(ctx context.Context, keysID, specID fl.Digest, prover 
 		if !ok {
 			return fl.Digest{}, errors.New("the federation has none")
 		}
+		if err := n.config.pinned(named, doc.Setup); err != nil {
+			return fl.Digest{}, err
+		}
 		bring := folder.ImportVerifier
 		if prover {
 			bring = folder.Import

@@ -102,6 +102,11 @@ func (s *sealed) honest() (out []fl.Envelope) {
 	return out
 }
 
+// accepted is the aggregator's receipt for alpha's header.
+func (s *sealed) accepted(header fl.Digest, at time.Time) fl.Envelope {
+	return s.sign(fl.Receipt{Genesis: s.id, Subject: header, Of: fl.UpdateHeader{}.Kind(), Node: "alpha", AcceptedAt: at})
+}
+
 func without(nodes []fl.NodeID, drop ...fl.NodeID) []fl.NodeID {
 	return slices.DeleteFunc(slices.Clone(nodes), func(n fl.NodeID) bool { return slices.Contains(drop, n) })
 }
@@ -141,11 +146,19 @@ func TestLyingSeals(t *testing.T) {
 		{"the cohort minus one, this node not among them", "", seal(func(s *sealed) { leaveOut(s, "beta") })},
 		{"without this node's accepted update", "left it out of the seal", seal(func(s *sealed) {
 			own := s.force(s.headers["alpha"], "alpha", s.homes["alpha"].Keys.Signing)
-			s.must(s.node.outbox.receive("j", 1, own.Digest()))
+			s.must(s.node.outbox.receive("j", 1, own.Digest(), s.accepted(own.Digest(), stageStart)))
 			leaveOut(s, "alpha")
 		})},
 		{"with another update of this node than the accepted one", "left it out of the seal", seal(func(s *sealed) {
-			s.must(s.node.outbox.receive("j", 1, fl.Digest{99}))
+			s.must(s.node.outbox.receive("j", 1, fl.Digest{99}, s.accepted(fl.Digest{99}, stageStart)))
+		})},
+		{"with this node's update at a later time than its receipt says", "came later than its receipt", seal(func(s *sealed) {
+			own := s.force(s.headers["alpha"], "alpha", s.homes["alpha"].Keys.Signing)
+			s.must(s.node.outbox.receive("j", 1, own.Digest(), s.accepted(own.Digest(), stageStart.Add(-time.Millisecond))))
+		})},
+		{"with this node's update at an earlier time than its receipt for the second copy says", "", seal(func(s *sealed) {
+			own := s.force(s.headers["alpha"], "alpha", s.homes["alpha"].Keys.Signing)
+			s.must(s.node.outbox.receive("j", 1, own.Digest(), s.accepted(own.Digest(), stageStart.Add(time.Second))))
 		})},
 		{"below the minimum cohort", "the minimum cohort is 3", seal(func(s *sealed) { leaveOut(s, "beta", "gamma") })},
 		{"one client alone", "want the same number, at least 2", seal(func(s *sealed) { leaveOut(s, "beta", "gamma", "delta") })},
@@ -277,7 +290,7 @@ func TestLyingPlans(t *testing.T) {
 	s.must(s.node.verifyPlan(s.planDoc, new(fl.Plan)))
 	other := s.plan
 	other.BaseModel = fl.DigestBytes([]byte("another model"))
-	if err := s.node.verifyPlan(s.sign(other), new(fl.Plan)); !errors.Is(err, errOtherPlan) {
+	if err := s.node.verifyPlan(s.sign(other), new(fl.Plan)); !errors.Is(err, ErrOtherPlan) {
 		t.Errorf("a second plan for a round: %v", err)
 	}
 	if err := s.node.verifyPlan(s.force(s.plan, "beta", s.homes["beta"].Keys.Signing), new(fl.Plan)); !errors.Is(err, fl.ErrBadSignature) {

@@ -61,6 +61,8 @@ type Node struct {
 	proof     *proofKeys                         // nil until a plan needs it
 	proven    map[fl.Digest]*proofKeys           // of jobs at level trained
 	datasets  map[fl.Digest]fl.DatasetCommitment // that were verified
+	awaited   map[place]bool                     // rounds whose seal must hold this node's update
+	lookedAt  time.Time                          // when awaited was last gone through
 
 	statusMu sync.Mutex
 	status   Status
@@ -80,6 +82,9 @@ type Status struct {
 	Proofs      int       `json:"proofs,omitempty"`        // shards attested since the start
 	ProofTime   float64   `json:"proof_seconds,omitempty"` // spent on them, by the clock
 	Certificate time.Time `json:"certificate_until"`
+	// Wronged lists the rounds in which the aggregator did not keep to its
+	// receipts; the evidence is in the node's outbox.
+	Wronged []string `json:"wronged,omitempty"`
 }
 
 // ReadStatus reads the status that a node in dir last wrote.
@@ -142,6 +147,9 @@ func Open(dir string, o Options) (*Node, error) {
 		return nil, errors.Join(err, holder.Close())
 	}
 	if err := n.remote.Forked(); err != nil {
+		return nil, errors.Join(err, n.remote.Close(), holder.Close())
+	}
+	if n.awaited, err = n.outbox.awaiting(); err != nil {
 		return nil, errors.Join(err, n.remote.Close(), holder.Close())
 	}
 	n.status = Status{Node: home.Node, Federation: home.Genesis.Federation, Address: config.Address, StartedAt: fl.Instant(o.Now()), Certificate: home.CertificateEnds()}
@@ -234,6 +242,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		attempt = 0
 		tag = newTag
+		n.settleAll(ctx)
 		if next := n.doAll(ctx, tasks, retries); !next.IsZero() && next.Before(n.now().Add(n.opts.Wait)) {
 			tag = nil // the same tasks again
 			if err := pause(ctx, max(next.Sub(n.now()), 50*time.Millisecond)); err != nil {
@@ -259,6 +268,7 @@ func (n *Node) Pass(ctx context.Context) (tasks int, err error) {
 	if err != nil {
 		return 0, n.fail(err)
 	}
+	n.settleAll(ctx)
 	var failed error
 	for _, task := range offered {
 		if err := n.do(ctx, task); err != nil {

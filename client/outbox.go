@@ -21,9 +21,9 @@ import (
 //	outbox/<job>/<round>/<digest>.ct    ciphertexts
 //	outbox/<job>/<round>/header.json    the signed header; written last
 //	outbox/<job>/<round>/receipt.json   digest of the accepted header
+//	outbox/<job>/<round>/accepted.json  the aggregator's signed receipt for it
+//	outbox/<job>/<round>/settled        how the round ended, once that is known
 type outbox struct{ dir string }
-
-var errOtherPlan = errors.New("the aggregator shows another plan for a round than before")
 
 func (o outbox) folder(job fl.JobID, round uint64) string {
 	return filepath.Join(o.dir, string(job), strconv.FormatUint(round, 10))
@@ -44,7 +44,7 @@ func (o outbox) pinPlan(job fl.JobID, round uint64, plan fl.Envelope) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if before.Digest() != plan.Digest() {
-		return fmt.Errorf("%w: round %d of job %s was %s and is now %s", errOtherPlan, round, job, before.Digest().Short(), plan.Digest().Short())
+		return fmt.Errorf("%w: round %d of job %s was %s and is now %s", ErrOtherPlan, round, job, before.Digest().Short(), plan.Digest().Short())
 	}
 	return nil
 }
@@ -97,10 +97,13 @@ func (o outbox) update(job fl.JobID, round uint64) (header fl.Envelope, cipherte
 	return header, ciphertexts, true, nil
 }
 
-// receive records that the aggregator accepted the update, and drops the
-// ciphertexts, which nobody needs any more.
-func (o outbox) receive(job fl.JobID, round uint64, header fl.Digest) error {
+// receive records that the aggregator accepted the update, with its signed
+// receipt, and drops the ciphertexts, which nobody needs any more.
+func (o outbox) receive(job fl.JobID, round uint64, header fl.Digest, receipt fl.Envelope) error {
 	dir := o.folder(job, round)
+	if err := identity.WriteFile(filepath.Join(dir, acceptedFile), receipt.Encode()); err != nil {
+		return err
+	}
 	if err := identity.WriteFile(filepath.Join(dir, "receipt.json"), []byte(header.String())); err != nil {
 		return err
 	}

@@ -120,24 +120,31 @@ func (r *Remote) Submit(ctx context.Context, doc fl.Document) (fl.Receipt, error
 
 // SubmitEnvelope hands in a document that is signed already.
 func (r *Remote) SubmitEnvelope(ctx context.Context, envelope fl.Envelope) (fl.Receipt, error) {
+	receipt, _, err := r.submit(ctx, envelope)
+	return receipt, err
+}
+
+// submit returns the receipt as the aggregator signed it, too.
+func (r *Remote) submit(ctx context.Context, envelope fl.Envelope) (fl.Receipt, fl.Envelope, error) {
+	none := fl.Envelope{}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	answer, err := r.api.Submit(ctx, &flpb.SubmitRequest{Document: envelope.Encode()})
 	if err != nil {
-		return fl.Receipt{}, fmt.Errorf("submitting a %s: %w", envelope.Kind, flpb.FromStatus(err))
+		return fl.Receipt{}, none, fmt.Errorf("submitting a %s: %w", envelope.Kind, flpb.FromStatus(err))
 	}
 	signed, err := fl.DecodeEnvelope(answer.GetReceipt())
 	if err != nil {
-		return fl.Receipt{}, fmt.Errorf("the receipt for a %s: %w", envelope.Kind, err)
+		return fl.Receipt{}, none, fmt.Errorf("the receipt for a %s: %w", envelope.Kind, err)
 	}
 	var receipt fl.Receipt
 	if err := signed.Open(r.home.Genesis.AggregatorKey, &receipt); err != nil {
-		return fl.Receipt{}, fmt.Errorf("the receipt for a %s: %w", envelope.Kind, err)
+		return fl.Receipt{}, none, fmt.Errorf("the receipt for a %s: %w", envelope.Kind, err)
 	}
 	if receipt.Subject != envelope.Digest() || receipt.Node != r.home.Node {
-		return fl.Receipt{}, fmt.Errorf("the receipt for a %s is for another document", envelope.Kind)
+		return fl.Receipt{}, none, fmt.Errorf("the receipt for a %s is for another document", envelope.Kind)
 	}
-	return receipt, nil
+	return receipt, signed, nil
 }
 
 // errNonsense says that the aggregator's answer contradicts the protocol.

@@ -43,7 +43,7 @@ func (n *Node) openJob(ctx context.Context, raw []byte) (*work, error) {
 	case w.spec.Genesis != n.home.GenesisID:
 		return nil, errors.New("the job is for another federation")
 	case !w.spec.ProofLevel.AtLeast(n.home.Genesis.ProofFloor):
-		return nil, &declineError{fmt.Errorf("the job is at proof level %s and the genesis asks for at least %s", w.spec.ProofLevel, n.home.Genesis.ProofFloor)}
+		return nil, &declineError{fmt.Errorf("%w: the job is at proof level %s and the genesis asks for at least %s", ErrBelowFloor, w.spec.ProofLevel, n.home.Genesis.ProofFloor)}
 	case w.spec.Owner != envelope.Signer || !owner.Has(fl.RoleOwner) || revoked:
 		return nil, fmt.Errorf("the job is signed by %s, who may not submit it", envelope.Signer)
 	}
@@ -173,12 +173,14 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 			return err
 		}
 	}
+	var receipt fl.Envelope
 	err = n.apart(func() error {
 		// An update that was ready may have been sent in part before a restart.
 		if _, err := n.remote.uploadAll(ctx, ciphertexts, !ready); err != nil {
 			return err
 		}
-		_, err := n.remote.SubmitEnvelope(ctx, header)
+		var err error
+		_, receipt, err = n.remote.submit(ctx, header)
 		return err
 	})
 	if err != nil {
@@ -186,7 +188,8 @@ func (n *Node) trainRound(ctx context.Context, task *flpb.TrainTask) error {
 	}
 	n.log.Info("update accepted", "job", plan.Job, "round", plan.Round)
 	n.note(func(s *Status) { s.Rounds++; s.LastRound = fmt.Sprintf("round %d of job %s", plan.Round, plan.Job) })
-	return n.outbox.receive(plan.Job, plan.Round, header.Digest())
+	n.await(plan.Job, plan.Round)
+	return n.outbox.receive(plan.Job, plan.Round, header.Digest(), receipt)
 }
 
 // makeUpdate trains, quantises and encrypts. state is what the node keeps if the

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -48,7 +47,7 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 	k.planID = planEnvelope.Digest()
 	members := k.plan.Members
 	if len(k.doc.SealKeys) != len(members) || k.doc.Epoch != k.plan.Epoch {
-		return nil, errors.New("the epoch key does not belong to its plan")
+		return nil, fmt.Errorf("%w: it does not belong to its plan", ErrEpochKey)
 	}
 	logged := []fl.Envelope{envelope, planEnvelope}
 	sealKeys := map[fl.NodeID]fl.Envelope{}
@@ -71,7 +70,7 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 			}
 		}
 		if c.EpochPlan != k.planID || r.EpochPlan != k.planID || c.Node != m || r.Node != m {
-			return nil, fmt.Errorf("a key document of %s is for another epoch or member", m)
+			return nil, fmt.Errorf("%w: a key document of %s is for another epoch or member", ErrEpochKey, m)
 		}
 		logged = append(logged, signed[:]...)
 		sealKeys[m], commitments[string(m)], revealDocs[m] = signed[0], c.Commitment, signed[2]
@@ -87,7 +86,7 @@ func (n *Node) verifyEpochKey(ctx context.Context, id fl.Digest) (*epochKey, err
 		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
 	}
 	if got := fl.DigestBytes(k.public.Bytes()); got != k.doc.PublicKey {
-		return nil, fmt.Errorf("epoch %d: the aggregator's collective key is not the sum of the members' key shares", k.plan.Epoch)
+		return nil, fmt.Errorf("epoch %d: %w: it is not the sum of their key shares", k.plan.Epoch, ErrEpochKey)
 	}
 	if err := n.verifyKeyShares(ctx, k.plan, k.epoch, revealDocs, reveals); err != nil {
 		return nil, fmt.Errorf("epoch %d: %w", k.plan.Epoch, err)
@@ -111,13 +110,13 @@ func (n *Node) verifyEpochPlan(envelope fl.Envelope, plan *fl.EpochPlan) error {
 	g := n.home.Genesis
 	switch {
 	case plan.Genesis != n.home.GenesisID:
-		return errors.New("the epoch plan is for another federation")
+		return fmt.Errorf("%w: the epoch plan is for another federation", ErrEpochKey)
 	case plan.Suite != g.Suite:
-		return fmt.Errorf("the epoch plan is for suite %s and the genesis says %s", plan.Suite, g.Suite)
+		return fmt.Errorf("%w: the epoch plan is for suite %s and the genesis says %s", ErrEpochKey, plan.Suite, g.Suite)
 	case plan.ProofKeys.IsZero() == g.ProofFloor.Attested():
-		return fmt.Errorf("the epoch plan's proof keys do not go with the genesis' proof level %s", g.ProofFloor)
+		return fmt.Errorf("%w: the epoch plan's proof keys do not go with the genesis' proof level %s", ErrBelowFloor, g.ProofFloor)
 	case len(plan.Members) != g.Committee.Members || plan.Threshold != g.Committee.Threshold:
-		return fmt.Errorf("the epoch plan has a committee of %d of %d and the genesis says %d of %d", plan.Threshold, len(plan.Members), g.Committee.Threshold, g.Committee.Members)
+		return fmt.Errorf("%w: the epoch plan has a committee of %d of %d and the genesis says %d of %d", ErrEpochKey, plan.Threshold, len(plan.Members), g.Committee.Threshold, g.Committee.Members)
 	}
 	return nil
 }
@@ -150,15 +149,15 @@ func (n *Node) verifyPlan(envelope fl.Envelope, plan *fl.Plan) error {
 	}
 	switch {
 	case plan.Genesis != n.home.GenesisID:
-		return errors.New("the plan is for another federation")
+		return fmt.Errorf("%w: it is for another federation", ErrPlan)
 	case plan.MinCohort < n.home.Genesis.MinCohort:
-		return fmt.Errorf("the plan's minimum cohort is %d and the genesis says %d", plan.MinCohort, n.home.Genesis.MinCohort)
+		return fmt.Errorf("%w: its minimum cohort is %d and the genesis says %d", ErrPlan, plan.MinCohort, n.home.Genesis.MinCohort)
 	case !plan.ProofLevel.AtLeast(n.home.Genesis.ProofFloor):
 		// Without this an aggregator could switch the members' checks off: they
 		// verify attestations because the plan says so.
-		return fmt.Errorf("the plan is at proof level %s and the genesis asks for at least %s", plan.ProofLevel, n.home.Genesis.ProofFloor)
+		return fmt.Errorf("%w: the plan is at proof level %s and the genesis asks for at least %s", ErrBelowFloor, plan.ProofLevel, n.home.Genesis.ProofFloor)
 	case plan.Slots != n.suite.Values() || plan.ValueBits != n.suite.ValueBits():
-		return fmt.Errorf("the plan is for ciphertexts of %d values of %d bits, suite %s has %d of %d", plan.Slots, plan.ValueBits, n.suite.Name(), n.suite.Values(), n.suite.ValueBits())
+		return fmt.Errorf("%w: it is for ciphertexts of %d values of %d bits, suite %s has %d of %d", ErrPlan, plan.Slots, plan.ValueBits, n.suite.Name(), n.suite.Values(), n.suite.ValueBits())
 	}
 	if err := privacy.Allows(*plan); err != nil {
 		return err
@@ -177,13 +176,13 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 	}
 	switch {
 	case seal.Genesis != n.home.GenesisID || seal.Plan != planID || seal.Job != plan.Job || seal.Round != plan.Round:
-		return seal, errors.New("the seal is for another plan")
+		return seal, fmt.Errorf("%w: it is for another plan", ErrSeal)
 	case len(seal.Clients) < plan.MinCohort:
-		return seal, fmt.Errorf("the seal holds %d updates: the minimum cohort is %d", len(seal.Clients), plan.MinCohort)
+		return seal, fmt.Errorf("%w: it holds %d updates: the minimum cohort is %d", ErrSeal, len(seal.Clients), plan.MinCohort)
 	case len(seal.Sums) != plan.Shards:
-		return seal, fmt.Errorf("the seal holds %d sums: the plan has %d shards", len(seal.Sums), plan.Shards)
+		return seal, fmt.Errorf("%w: it holds %d sums: the plan has %d shards", ErrSeal, len(seal.Sums), plan.Shards)
 	case len(seal.Dealers) < epoch.Threshold:
-		return seal, fmt.Errorf("the seal uses the noise of %d members: it takes at least %d", len(seal.Dealers), epoch.Threshold)
+		return seal, fmt.Errorf("%w: it uses the noise of %d members: it takes at least %d", ErrSeal, len(seal.Dealers), epoch.Threshold)
 	}
 	byShard := make([][]fl.NodeID, plan.Shards)
 	ciphertexts := map[fl.Digest]bool{}
@@ -196,7 +195,7 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 		logged = append(logged, signed)
 		for _, c := range header.Ciphertexts {
 			if ciphertexts[c.Digest] {
-				return seal, fmt.Errorf("the sealed update of %s: its ciphertext of shard %d is in the seal twice", client, c.Shard)
+				return seal, fmt.Errorf("the sealed update of %s: %w: its ciphertext of shard %d is in the seal twice", client, ErrSeal, c.Shard)
 			}
 			ciphertexts[c.Digest] = true
 			byShard[c.Shard] = append(byShard[c.Shard], client)
@@ -205,22 +204,18 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 	for shard, sum := range seal.Sums {
 		slices.Sort(byShard[shard])
 		if !slices.Equal(sum.Contributors, byShard[shard]) {
-			return seal, fmt.Errorf("the seal's contributors to shard %d are not those of the updates", shard)
+			return seal, fmt.Errorf("%w: its contributors to shard %d are not those of the updates", ErrSeal, shard)
 		}
 		if len(sum.Contributors) < plan.MinCohort {
-			return seal, fmt.Errorf("the sum of shard %d has %d contributors: the minimum cohort is %d", shard, len(sum.Contributors), plan.MinCohort)
+			return seal, fmt.Errorf("%w: its sum of shard %d has %d contributors: the minimum cohort is %d", ErrSeal, shard, len(sum.Contributors), plan.MinCohort)
 		}
 	}
-	own, accepted, err := n.outbox.accepted(plan.Job, plan.Round)
-	if err != nil {
+	if err := n.ownInSeal(seal); err != nil {
 		return seal, err
-	}
-	if accepted && !slices.Contains(seal.Headers, own) {
-		return seal, errors.New("the aggregator gave a receipt for this node's update and left it out of the seal")
 	}
 	for _, dealer := range seal.Dealers {
 		if epoch.Point(dealer) == 0 {
-			return seal, fmt.Errorf("the seal uses noise of %s, which is not in the committee", dealer)
+			return seal, fmt.Errorf("%w: it uses noise of %s, which is not in the committee", ErrSeal, dealer)
 		}
 	}
 	return seal, n.remote.RequireLogged(ctx, logged...)
@@ -242,17 +237,17 @@ func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.Nod
 	assigned, in := plan.Assigned(client)
 	switch {
 	case !in:
-		return h, envelope, errors.New("the plan does not name it")
+		return h, envelope, fmt.Errorf("%w: the plan does not name it", ErrSeal)
 	case revoked:
-		return h, envelope, errors.New("its membership was revoked")
+		return h, envelope, fmt.Errorf("%w: its membership was revoked", ErrSeal)
 	case enrolment.EnrolledAt.After(plan.OpenedAt):
-		return h, envelope, errors.New("it was enrolled after the plan")
+		return h, envelope, fmt.Errorf("%w: it was enrolled after the plan", ErrSeal)
 	case h.Node != client || h.Plan != planID || h.EpochKey != plan.EpochKey || h.Genesis != plan.Genesis || h.Job != plan.Job || h.Round != plan.Round:
-		return h, envelope, errors.New("it is for another plan, round or epoch")
+		return h, envelope, fmt.Errorf("%w: it is for another plan, round or epoch", ErrSeal)
 	case h.ProofLevel != plan.ProofLevel:
-		return h, envelope, fmt.Errorf("proof level %s: the plan asks for %s", h.ProofLevel, plan.ProofLevel)
+		return h, envelope, fmt.Errorf("%w: proof level %s: the plan asks for %s", ErrSeal, h.ProofLevel, plan.ProofLevel)
 	case !slices.EqualFunc(h.Ciphertexts, assigned.Shards, func(c fl.ShardCiphertext, s int) bool { return c.Shard == s }):
-		return h, envelope, errors.New("it does not hold exactly the assigned shards")
+		return h, envelope, fmt.Errorf("%w: it does not hold exactly the assigned shards", ErrSeal)
 	}
 	return h, envelope, nil
 }

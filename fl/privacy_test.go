@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -341,6 +342,13 @@ func TestPrivateSumsAreChecked(t *testing.T) {
 		var outside *RangeError
 		if (err == nil) != v.ok || err != nil && !errors.As(err, &outside) {
 			t.Errorf("shard %d, slot %d = %d: %v", v.shard, v.slot, v.sum, err)
+		}
+		// Where updates are attested it is a client's doing, and ends no round.
+		attested := plan
+		attested.ProofLevel = ProofBounded
+		_, values, err := attested.unpackPrivate(v.shard, sums, 3, 150, 14)
+		if err != nil || slices.Max(values) > 3*8191 || slices.Min(values) < -3*8191 {
+			t.Errorf("attested: shard %d, slot %d = %d: values %d to %d, %v", v.shard, v.slot, v.sum, slices.Min(values), slices.Max(values), err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package fl
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // countSlot is the first of the MetricSlots. Private rounds publish no figures,
@@ -78,7 +79,9 @@ func towardsZero(values []int32) {
 	}
 }
 
-// unpackPrivate is UnpackShard for private plans.
+// unpackPrivate is UnpackShard for private plans. Where the updates are
+// attested, a sum out of reach is a client's doing: it is brought within reach,
+// as withinReach does it for other plans.
 func (p Plan) unpackPrivate(shard int, sums []int64, n, params, b int) (Figures, []int64, error) {
 	if n < 1 || params < 1 || len(sums) < MetricSlots+params {
 		return Figures{}, nil, fmt.Errorf("shard %d: %d sums over %d contributions for %d parameters", shard, len(sums), n, params)
@@ -88,25 +91,33 @@ func (p Plan) unpackPrivate(shard int, sums []int64, n, params, b int) (Figures,
 		return Figures{}, nil, err
 	}
 	value := int64(n) * (1<<(b-1) - 1)
+	out := slices.Clone(sums[MetricSlots : MetricSlots+params])
 	for slot, sum := range sums {
 		most := value
 		switch {
 		case slot == countSlot && noise.CountScale > 0 && shard%p.UploadShards() == 0:
-			most = int64(n) * (noise.CountScale + noise.CountBound)
+			most = noise.mostCount(int64(n))
 		case slot < MetricSlots || slot >= MetricSlots+params:
 			most = 0
 		}
-		if sum < -most || sum > most {
+		switch {
+		case sum >= -most && sum <= most:
+		case !p.ProofLevel.Attested():
 			return Figures{}, nil, &RangeError{Shard: shard, Slot: slot, Sum: sum, Low: -most, High: most}
+		case slot >= MetricSlots && slot < MetricSlots+params:
+			out[slot-MetricSlots] = min(max(sum, -most), most)
 		}
 	}
-	return Figures{}, sums[MetricSlots : MetricSlots+params], nil
+	return Figures{}, out, nil
 }
+
+// mostCount is the largest sum of n clients' noised votes on the clip.
+func (n Noise) mostCount(clients int64) int64 { return clients * (n.CountScale + n.CountBound) }
 
 // nextClip returns the clip of the plan after this one, where it adapts: norm
 // and value times exp(-LearningRate * (share - Quantile)), share being the
 // noised share of the clients within the norm (Andrew et al. 2021, algorithm 1).
-// The sums have been checked.
+// The sums have been checked, but for an attested client's nonsense.
 func (p Plan) nextClip(contributors [][]NodeID, sums [][]int64) (Clip, error) {
 	adaptive := p.Privacy.Adaptive
 	if !adaptive.On() {
@@ -118,8 +129,10 @@ func (p Plan) nextClip(contributors [][]NodeID, sums [][]int64) (Clip, error) {
 	}
 	var count, clients int64
 	for s := 0; s < len(sums); s += p.UploadShards() {
-		count += sums[s][countSlot]
-		clients += int64(len(contributors[s]))
+		n := int64(len(contributors[s]))
+		most := noise.mostCount(n)
+		count += min(max(sums[s][countSlot], -most), most)
+		clients += n
 	}
 	share := (float64(count)/float64(noise.CountScale*clients) + 1) / 2
 	factor := math.Exp(-adaptive.LearningRate * (min(max(share, 0), 1) - adaptive.Quantile))

@@ -181,7 +181,9 @@ func (c clippedPart) quantise(q Quantiser, plan Plan, a Assignment, source rand.
 // cohort's figures. contributors[s] says whose ciphertexts are in sums[s];
 // sums[s] holds the MetricSlots, the values of its shard and possibly padding.
 // Each sum is divided by the weights of its own contributors. A sum that no
-// honest cohort can produce is a *RangeError that names its index and the slot.
+// honest cohort can produce is a *RangeError that names its index and the slot;
+// where the updates are attested it is brought within reach instead, for it is
+// a client's doing and not the aggregator's.
 func GroupMeans(plan Plan, size int, contributors [][]NodeID, sums [][]int64) ([][]float64, Figures, error) {
 	shards, err := plan.UploadMap(size)
 	if err != nil {
@@ -208,15 +210,18 @@ func GroupMeans(plan Plan, size int, contributors [][]NodeID, sums [][]int64) ([
 		if len(sums[s]) > plan.Slots {
 			return nil, Figures{}, fmt.Errorf("shard %d: %d sums: a ciphertext holds %d", s, len(sums[s]), plan.Slots)
 		}
-		unpack := UnpackShard
-		if plan.Privacy.On() {
+		opened, unpack := sums[s], UnpackShard
+		switch {
+		case plan.Privacy.On():
 			unpack = plan.unpackPrivate
+		case plan.ProofLevel.Attested():
+			opened = withinReach(s, opened, len(contributors[s]), shard.Length, plan.ValueBits)
 		}
-		part, values, err := unpack(s, sums[s], len(contributors[s]), shard.Length, plan.ValueBits)
+		part, values, err := unpack(s, opened, len(contributors[s]), shard.Length, plan.ValueBits)
 		if err != nil {
 			return nil, Figures{}, err
 		}
-		if figures, err = figures.plus(part); err != nil { // no client has figures in two shards
+		if figures, err = figures.plus(part); err != nil && !plan.ProofLevel.Attested() { // no client has figures in two shards
 			return nil, Figures{}, &RangeError{Shard: s, Slot: 0, Sum: sums[s][0]}
 		}
 		for i, sum := range values {

@@ -1,6 +1,11 @@
 package zk
 
 import (
+	"math/big"
+	"sync"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
 	"credence/zk/circuit/rlwe"
@@ -24,6 +29,45 @@ const (
 type Keys struct {
 	*keySet
 	system *rlwe.System
+
+	// shift is a number that makes every coefficient of a quotient by X^N+1
+	// positive and short, and shifted the commitment to the polynomial that has
+	// it everywhere.
+	shiftOnce sync.Once
+	shift     fr.Element
+	shifted   Commitment
+}
+
+// commitLift commits to a quotient by X^N+1 (and its masks). Its coefficients
+// are integers of either sign below N*Q, and a negative one is a full-size
+// element of the field: shifted, the multi-exponentiation is half as long for
+// short moduli.
+func (k *Keys) commitLift(h []fr.Element) (Commitment, error) {
+	k.shiftOnce.Do(func() {
+		s := k.system.Shape
+		k.shift.SetBigInt(new(big.Int).Mul(s.Q, big.NewInt(int64(s.N))))
+		var all bn254.G1Jac
+		for i := range s.N {
+			all.AddMixed(&k.srs.g1[i])
+		}
+		var scalar big.Int
+		all.ScalarMultiplication(&all, k.shift.BigInt(&scalar))
+		k.shifted.FromJacobian(&all)
+	})
+	if len(h) != k.system.Shape.N {
+		return k.srs.commit(h)
+	}
+	positive := make([]fr.Element, len(h))
+	defer clear(positive)
+	for i := range h {
+		positive[i].Add(&h[i], &k.shift)
+	}
+	c, err := k.srs.commit(positive)
+	if err != nil {
+		return c, err
+	}
+	c.Sub(&c, &k.shifted)
+	return c, nil
 }
 
 // Shape returns the relation the keys are for.

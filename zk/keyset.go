@@ -3,9 +3,11 @@ package zk
 import (
 	"errors"
 	"fmt"
+	"math/big"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
 	"github.com/consensys/gnark/backend"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
@@ -110,8 +112,9 @@ type grothProof struct {
 
 // A firstPass is a proof whose challenge is known and which is not made yet.
 type firstPass struct {
-	mask    fr.Element // of the commitment, gnark's random wire
+	mask    fr.Element // of the commitment, gnark's random wire; never zero
 	witness bn254.G1Affine
+	pok     bn254.G1Affine
 	r       fr.Element
 }
 
@@ -123,17 +126,42 @@ func (k *keySet) begin(vector fr.Vector, statement [2]fr.Element) (*firstPass, e
 		return nil, fmt.Errorf("%w: %s: the proving half is missing", ErrKeys, k.circuit.Name)
 	}
 	p := new(firstPass)
-	if _, err := p.mask.SetRandom(); err != nil {
-		return nil, fmt.Errorf("zk: drawing the commitment's mask: %w", err)
+	for p.mask.IsZero() {
+		if _, err := p.mask.SetRandom(); err != nil {
+			return nil, fmt.Errorf("zk: drawing the commitment's mask: %w", err)
+		}
 	}
 	values := k.circuit.Committed(vector, p.mask)
 	defer clear(values)
-	var err error
-	if p.witness, err = k.proving.CommitmentKeys[0].Commit(values); err != nil {
+	basis := &k.proving.CommitmentKeys[0]
+	err := concurrently(
+		func() (err error) { p.witness, err = basis.Commit(values); return err },
+		func() (err error) { p.pok, err = basis.ProveKnowledge(values); return err },
+	)
+	if err != nil {
 		return nil, fmt.Errorf("zk: committing to the witness: %w", err)
 	}
 	p.r = challengeOf(&p.witness, statement)
 	return p, nil
+}
+
+// announced is the proving key with other Pedersen bases: all points are at
+// infinity but the mask's, which is the known commitment (and proof of
+// knowledge) divided by the mask. Under them the values of this proof, and only
+// of this one, have the commitment that was announced, and gnark's prover does
+// not compute two multi-exponentiations over all committed values again.
+func (k *keySet) announced(p *firstPass) *groth16.ProvingKey {
+	var inverse fr.Element
+	var scalar big.Int
+	inverse.Inverse(&p.mask).BigInt(&scalar)
+	basis := func(point *bn254.G1Affine) []bn254.G1Affine {
+		out := make([]bn254.G1Affine, len(k.proving.CommitmentKeys[0].Basis))
+		out[len(out)-1].ScalarMultiplication(point, &scalar)
+		return out
+	}
+	pk := *k.proving
+	pk.CommitmentKeys = []pedersen.ProvingKey{{Basis: basis(&p.witness), BasisExpSigma: basis(&p.pok)}}
+	return &pk
 }
 
 // finish runs gnark's prover on the complete witness vector. It returns
@@ -146,12 +174,12 @@ func (k *keySet) finish(vector fr.Vector, p *firstPass) (*grothProof, error) {
 	if v, ok := w.Vector().(fr.Vector); ok {
 		defer clear(v)
 	}
-	proof, err := groth16.Prove(k.circuit.R1CS, k.proving, w, backend.WithSolverOptions(k.circuit.FixMask(p.mask)))
+	proof, err := groth16.Prove(k.circuit.R1CS, k.announced(p), w, backend.WithSolverOptions(k.circuit.FixMask(p.mask)))
 	if err != nil {
 		// gnark's text may quote a constraint's values.
 		return nil, fmt.Errorf("%w: the witness does not satisfy %s", ErrWitness, k.circuit.Name)
 	}
-	if len(proof.Commitments) != 1 || !proof.Commitments[0].Equal(&p.witness) {
+	if len(proof.Commitments) != 1 || !proof.Commitments[0].Equal(&p.witness) || !proof.CommitmentPok.Equal(&p.pok) {
 		return nil, errors.New("zk: the prover committed to something else than announced: gnark's R1CS Commit has changed")
 	}
 	return &grothProof{ar: proof.Ar, bs: proof.Bs, krs: proof.Krs, witness: proof.Commitments[0], pok: proof.CommitmentPok}, nil

@@ -3,6 +3,7 @@ package zk
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark/logger"
@@ -62,23 +63,15 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 			return nil, fmt.Errorf("zk: drawing a mask: %w", err)
 		}
 	}
-	for i, r := range rows {
+	for i := range rows {
 		for j := range 2 {
 			lifts[i][j].Add(&lifts[i][j], &a.Masks[2*i+j])
 		}
-		var err error
-		if p.cipher[i], err = k.srs.commit(r.published); err != nil {
-			return nil, err
-		}
-		if p.lift[i], err = k.srs.commit(lifts[i]); err != nil {
-			return nil, err
-		}
+	}
+	if err := k.commitAll(p, rows, lifts, norm); err != nil {
+		return nil, err
 	}
 	if norm != nil {
-		var err error
-		if p.norm, err = k.srs.commit(norm.partial); err != nil {
-			return nil, err
-		}
 		copy(a.Partial, norm.partial[1:])
 		copy(a.Total, norm.total)
 		a.Norm[2].SetUint64(norm.bound)
@@ -121,21 +114,53 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 		copy(a.Link, p.atLink)
 	}
 
-	// Second pass.
-	proof, err := k.finish(a.Vector, pass)
+	// Second pass. The opening needs nothing of it, and fills the cores where
+	// gnark's prover leaves them idle.
+	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.Powers())
+	defer clear(folded)
+	var proof *grothProof
+	err = concurrently(
+		func() (err error) { proof, err = k.finish(a.Vector, pass); return err },
+		func() (err error) { p.opening, err = k.srs.open(folded, &r); return err },
+	)
 	if errors.Is(err, ErrWitness) {
 		return nil, fmt.Errorf("%w: the witness does not satisfy %s", rlwe.ErrWitness, s.Name)
 	} else if err != nil {
 		return nil, err
 	}
 	p.grothProof = *proof
-
-	folded := foldPolynomials(rows, lifts, norm, &ring, foldChallenge(statement, &r, p), s.Powers())
-	defer clear(folded)
-	if p.opening, err = k.srs.open(folded, &r); err != nil {
-		return nil, err
-	}
 	return p, nil
+}
+
+// commitAll makes the KZG commitments that come before the challenge. None
+// depends on another.
+func (k *Keys) commitAll(p *shardProof, rows []row, lifts [][]fr.Element, norm *normPart) error {
+	var work []func() error
+	for i := range rows {
+		work = append(work,
+			func() (err error) { p.cipher[i], err = k.srs.commit(rows[i].published); return err },
+			func() (err error) { p.lift[i], err = k.commitLift(lifts[i]); return err })
+	}
+	if norm != nil {
+		work = append(work, func() (err error) { p.norm, err = k.srs.commit(norm.partial); return err })
+	}
+	return concurrently(work...)
+}
+
+// concurrently runs all of work and returns the first error in its order.
+func concurrently(work ...func() error) error {
+	errs := make([]error, len(work))
+	var wg sync.WaitGroup
+	for i, f := range work {
+		wg.Go(func() { errs[i] = f() })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // foldPolynomials combines everything that is opened, in the order in which

@@ -48,10 +48,7 @@ func (a *auditor) checkEpochs(ctx context.Context) error {
 		a.epochs[e.key.id] = k
 		a.progress.report("checking how the keys were made", i+1, len(a.book.epochs))
 	}
-	if len(a.book.verdicts) > 0 {
-		a.notChecked("the grounds of %d verdicts: their evidence is in the log", len(a.book.verdicts))
-	}
-	return nil
+	return a.checkVerdicts(ctx)
 }
 
 // ofMembers returns one document of every member, in their order, decoded: the

@@ -188,6 +188,9 @@ func (a *app) printNode(s nodeStatus, note string, now time.Time) {
 	if r.LastRound != "" {
 		row("Last update", "%s", r.LastRound)
 	}
+	for _, w := range r.Wronged {
+		row("WRONGED", "%s", w)
+	}
 	if r.LastError != "" {
 		row("Last trouble", "%s", stamp(r.LastErrorAt))
 		a.printf("  %s\n", r.LastError)

@@ -11,9 +11,7 @@ import (
 // aggregator verifies on receipt, members verify before they release.
 func TestAttestedRounds(t *testing.T) {
 	c := newClinic(t, "insecure-rlwe64-d1-v1", nil)
-	if err := c.Aggregator().SetUpProofs(t.Context(), t.TempDir(), nil); err != nil {
-		t.Fatal(err)
-	}
+	setUpProofs(t, c.Aggregator())
 	job := c.job(2)
 	job.ProofLevel, job.Clip.Norm = fl.ProofBounded, 0.5
 	if _, err := c.owner.SubmitJob(t.Context(), job); err != nil {

@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"credence/aggregator"
 	"credence/client"
+	"credence/experiments/federation"
 	"credence/fl"
 	"credence/fl/flpb"
+	"credence/he"
 	"credence/he/threshold"
+	"credence/zk"
+	"credence/zk/circuit/rlwe"
 )
 
 // cheat plays one member of a committee by hand, so that it can do what a real
@@ -27,9 +32,11 @@ type cheat struct {
 	plan    fl.EpochPlan
 	answers map[fl.NodeID][]byte
 	// tricks, nil for an honest member
-	spoil    fl.NodeID // whose box does not open
-	another  bool      // deals another secret than that of its key share
-	complain fl.NodeID // whom it charges without a reason
+	spoil    fl.NodeID         // whose box does not open
+	another  bool              // deals another secret than that of its key share
+	complain fl.NodeID         // whom it charges without a reason
+	rogue    bool              // tries everything else than the attested key share first
+	wrong    map[string][]byte // attestations of its share that are not for it
 }
 
 // newCheat stops a node of the clinic and takes its place in a new epoch.
@@ -169,9 +176,11 @@ func (m *cheat) step(task *flpb.EpochTask) {
 	case len(task.GetCommitments()) == 0:
 		m.epoch, err = threshold.EpochFromDocuments(planDoc, m.documents(task.GetSealKeys()))
 		m.must(err)
-		_, err = m.dealer.Commit(m.epoch)
-		m.must(err)
-		commitment, err := m.holder.Commit(m.epoch)
+		if m.another {
+			_, err = m.dealer.Commit(m.epoch)
+			m.must(err)
+		}
+		commitment, err := m.holder.CommitAttested(m.epoch, m.attest)
 		m.must(err)
 		m.send(fl.KeyCommitment{Genesis: genesis, EpochPlan: m.planID, Node: m.node, Commitment: commitment})
 	case len(task.GetReveals()) == 0:
@@ -183,7 +192,13 @@ func (m *cheat) step(task *flpb.EpochTask) {
 		}
 		reveal, err := m.holder.Reveal(number, commitments)
 		m.must(err)
-		m.send(fl.KeyReveal{Genesis: genesis, EpochPlan: m.planID, Node: m.node, Reveal: m.upload(reveal)})
+		attestation, err := m.holder.Attestation(number)
+		m.must(err)
+		doc := fl.KeyReveal{Genesis: genesis, EpochPlan: m.planID, Node: m.node, Reveal: m.upload(reveal), Attestation: m.upload(attestation)}
+		if m.rogue {
+			m.rogueShares(doc, reveal)
+		}
+		m.send(doc)
 	case task.GetStep() == "":
 		d, err := m.dealer.Deal(number)
 		m.must(err)
@@ -250,11 +265,86 @@ func (m *cheat) step(task *flpb.EpochTask) {
 	}
 }
 
+// attest proves the member's key share, and the same for what it is not.
+func (m *cheat) attest(secret, noise *he.Poly) ([]byte, error) {
+	suite, err := he.LookupSuite(m.plan.Suite)
+	if err != nil {
+		return nil, err
+	}
+	shape, err := rlwe.KeyShareShape(suite)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := zk.OpenStore(proofCache())
+	if err != nil {
+		return nil, err
+	}
+	keys, err := folder.Load(shape, fl.Digest{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	common, err := keys.NewCommonKey(suite, m.epoch.CRSSeed())
+	if err != nil {
+		return nil, err
+	}
+	prove := func(secret *he.Poly, change func(*zk.MemberScope)) ([]byte, error) {
+		scope := zk.MemberScopeOf(m.plan, common, m.node)
+		change(scope)
+		att, err := keys.ProveKeyShare(scope, common, secret, noise)
+		if err != nil {
+			return nil, err
+		}
+		return att.Bytes(), nil
+	}
+	m.wrong = map[string][]byte{}
+	for name, change := range map[string]func(*zk.MemberScope){
+		"another member": func(s *zk.MemberScope) { s.Member = "alpha" },
+		"another epoch":  func(s *zk.MemberScope) { s.Epoch++ },
+	} {
+		if m.wrong[name], err = prove(secret, change); err != nil {
+			return nil, err
+		}
+	}
+	same := func(*zk.MemberScope) {}
+	if m.wrong["another share"], err = prove(suite.TernaryPoly(), same); err != nil {
+		return nil, err
+	}
+	return prove(secret, same)
+}
+
+// The lies of a member about its key share, to an honest aggregator.
+var (
+	unattested     = attack{name: "a key share without a proof", lines: []string{"rogue key share"}, by: byAggregator, want: refusal(fl.CodeProof)}
+	shareOfAnother = attack{name: "a key share with a proof for another member", lines: []string{"rogue key share"}, by: byAggregator, want: refusal(fl.CodeProof)}
+	shareOfEpoch   = attack{name: "a key share with a proof for another epoch", lines: []string{"rogue key share", "proof for another epoch"}, by: byAggregator, want: refusal(fl.CodeProof)}
+	otherSecret    = attack{name: "a key share with a proof of another share", lines: []string{"rogue key share"}, by: byAggregator, want: refusal(fl.CodeProof)}
+	chosenShare    = attack{name: "a key share chosen after the others'", lines: []string{"rogue key share"}, by: byAggregator, want: refusal(fl.CodeMalformed)}
+)
+
+func (m *cheat) rogueShares(honest fl.KeyReveal, reveal []byte) {
+	m.t.Helper()
+	try := func(a attack, attestation fl.Digest, reveal fl.Digest) {
+		m.t.Helper()
+		doc := honest
+		doc.Attestation, doc.Reveal = attestation, reveal
+		_, err := m.remote.Submit(m.t.Context(), doc)
+		caught(m.t, a, err)
+	}
+	try(unattested, fl.Digest{}, honest.Reveal)
+	try(shareOfAnother, m.upload(m.wrong["another member"]), honest.Reveal)
+	try(shareOfEpoch, m.upload(m.wrong["another epoch"]), honest.Reveal)
+	try(otherSecret, m.upload(m.wrong["another share"]), honest.Reveal)
+	suite, err := he.LookupSuite(m.plan.Suite)
+	m.must(err)
+	chosen := slices.Concat(reveal[:len(reveal)-suite.PolyBytes()], suite.UniformPoly().Bytes())
+	try(chosenShare, honest.Attestation, m.upload(chosen))
+}
+
 // TestCheatingMember: real nodes complain about wrong shares, answer a lying
 // complaint, and find a member whose shares are not those of its key share.
 // Every cheat is named and none costs more than an epoch.
 func TestCheatingMember(t *testing.T) {
-	c := newClinic(t, "insecure-rlwe64-d1-v1", nil)
+	c := newClinic(t, "insecure-rlwe64-d1-v1", func(o *federation.Options) { o.Founding.ProofFloor = fl.ProofBounded })
 	m := newCheat(c, "delta")
 	void := func(v aggregator.EpochView, ground fl.Ground) {
 		t.Helper()
@@ -272,15 +362,18 @@ func TestCheatingMember(t *testing.T) {
 	void(m.play(), fl.GroundSelfTest)
 	m.complain = "alpha" // and the same again, with a share that an answer gave
 	void(m.play(), fl.GroundSelfTest)
-	m.another = false
+	m.another, m.rogue = false, true
 	if v := m.play(); v.Step != "closed" || v.Disputes != 1 || len(v.Verdicts) != 0 || len(m.answers["alpha"]) != 32 {
 		t.Fatalf("epoch %+v, answers %v", v, m.answers)
 	}
 	// The three real nodes carry on without the fourth: threshold 3 of 4.
-	if _, err := c.owner.SubmitJob(t.Context(), c.job(2)); err != nil {
+	job := c.job(2)
+	job.Clip.Norm = 0.5
+	if _, err := c.owner.SubmitJob(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
-	if v := c.await(time.Minute); v.GetPhase() != "done" || v.GetVersion() != 2 {
+	if v := c.await(2 * time.Minute); v.GetPhase() != "done" || v.GetVersion() != 2 {
 		t.Fatalf("the job is %s at version %d: %s", v.GetPhase(), v.GetVersion(), v.GetReason())
 	}
+	auditVerdicts(t, c)
 }

@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"credence/aggregator"
 	"credence/aggregator/store"
 	"credence/client"
 	"credence/datasets"
@@ -19,7 +21,34 @@ import (
 	"credence/fl/round"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(proofCache())
+		os.Exit(code)
+	}))
+}
+
+// proofSetup lets one test at a time make keys, or one finds the other's.
+var proofSetup sync.Mutex
+
+func setUpProofs(t *testing.T, a *aggregator.Aggregator) {
+	t.Helper()
+	proofSetup.Lock()
+	defer proofSetup.Unlock()
+	if err := a.SetUpProofs(t.Context(), proofCache(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// proofCache is a folder for the proof keys of this process' tests: they are
+// made once.
+var proofCache = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "credence-proofs-")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
 
 // memoryDir returns a folder for one test, in memory where the system has such
 // a place: these tests write thousands of small files durably, and what they

@@ -60,9 +60,7 @@ func newClinic(t *testing.T, suite string, change func(*federation.Options)) *cl
 		}
 	})
 	if opts.Founding.ProofFloor.Attested() {
-		if err := f.Aggregator().SetUpProofs(ctx, t.TempDir(), nil); err != nil {
-			t.Fatal(err)
-		}
+		setUpProofs(t, f.Aggregator())
 	}
 	set, err := datasets.Builtin(datasets.BreastCancer)
 	if err != nil {

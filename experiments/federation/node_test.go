@@ -31,15 +31,22 @@ import (
 
 // calm makes a federation of seven nodes, five of them on the committee, with
 // a job under way on a network without faults.
-func calm(t *testing.T) *simulation {
-	s := newSimulation(t, 1)
+func calm(t *testing.T) *simulation { return calmAt(t, fl.ProofNone, 1) }
+
+// calmAt is calm at a proof level, for a job of so many rounds.
+func calmAt(t *testing.T, level fl.ProofLevel, rounds int) *simulation {
+	s := newSimulationAt(t, 1, level)
 	s.network.Set(federation.Faults{})
 	s.until("the key is made", nil, s.hasKey)
+	norm, kind := 0.0, models.Logistic
+	if level.Attested() {
+		norm, kind = 0.5, models.Softmax // of two shards
+	}
 	_, err := s.owner().SubmitJob(s.ctx, client.JobOptions{
-		Job: "job", SchemaText: s.text, Model: models.Spec{Kind: models.Logistic, Inputs: 30, Classes: 2},
+		Job: "job", SchemaText: s.text, Model: models.Spec{Kind: kind, Inputs: 30, Classes: 2},
 		Training: models.TrainConfig{LearningRate: 0.1, Epochs: 1, BatchSize: 16, Seed: 1},
-		Strategy: fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: fl.WeightBySamples}, Clip: fl.Clip{Value: 1},
-		Rounds: 1, MinCohort: 3, RoundDeadline: 60, Budget: 100, Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 2,
+		Strategy: fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: fl.WeightBySamples}, Clip: fl.Clip{Value: 1, Norm: norm},
+		ProofLevel: level, Rounds: rounds, MinCohort: 3, RoundDeadline: 60, Budget: 100, Rates: fl.Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 2,
 	})
 	s.must(err)
 	s.jobs, s.live = append(s.jobs, "job"), append(s.live, "job")

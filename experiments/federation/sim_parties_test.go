@@ -26,7 +26,6 @@ import (
 	"credence/fl"
 	"credence/fl/flpb"
 	"credence/fl/round"
-	"credence/he"
 	"credence/models"
 )
 
@@ -83,7 +82,9 @@ type simNode struct {
 	skew    time.Duration // of its clock
 	said    *bytes.Buffer // its log, when a test wants it
 	before  func(req any) error
-	tasks   func(*flpb.WorkResponse) // changes what it is asked to do
+	tasks   func(*flpb.WorkResponse)  // changes what it is asked to do
+	answer  func(req, reply any) bool // answers a call in the aggregator's place, when it returns true
+	after   func(req, reply any)      // changes an answer
 }
 
 type simClock struct {
@@ -105,6 +106,12 @@ func (c *simClock) add(d time.Duration) {
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	t.Helper()
+	return newSimulationAt(t, seed, fl.ProofNone)
+}
+
+// newSimulationAt founds the federation with a proof floor.
+func newSimulationAt(t *testing.T, seed uint64, floor fl.ProofLevel) *simulation {
+	t.Helper()
 	s := &simulation{
 		t: t, ctx: t.Context(), seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), clock: &simClock{t: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)},
 		dir: memoryDir(t), network: federation.NewNetwork(seed), data: map[fl.NodeID]data{}, checked: map[fl.JobID]int{},
@@ -121,9 +128,12 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		s.parts = append(s.parts, [2][]int{trains[i], tests[i]})
 	}
 	a, err := aggregator.Found(s.ctx, filepath.Join(s.dir, "aggregator"), aggregator.FoundingOptions{
-		Name: "simulated", Suite: simSuite, Committee: fl.CommitteePolicy{Members: 5, Threshold: 3}, MinCohort: 2, AllowInsecure: true,
+		Name: "simulated", Suite: simSuite, Committee: fl.CommitteePolicy{Members: 5, Threshold: 3}, MinCohort: 2, AllowInsecure: true, ProofFloor: floor,
 	}, s.options())
 	s.must(err)
+	if floor.Attested() {
+		setUpProofs(s.t, a)
+	}
 	s.serve(a)
 	t.Cleanup(s.end)
 	s.lab = s.enrol("lab", aggregator.InviteOptions{Roles: []fl.Role{fl.RoleOwner}, Credits: 3000}, client.JoinOptions{})
@@ -319,7 +329,13 @@ func (s *simulation) watch(n *simNode) grpc.UnaryClientInterceptor {
 				s.sent[s.rng.IntN(len(s.sent))] = m
 			}
 		}
+		if n.answer != nil && n.answer(req, reply) {
+			return nil
+		}
 		err := invoke(ctx, method, req, reply, cc, opts...)
+		if n.after != nil && err == nil {
+			n.after(req, reply)
+		}
 		if work, ok := reply.(*flpb.WorkResponse); ok && n.tasks != nil {
 			n.tasks(work)
 		}
@@ -399,89 +415,6 @@ func (s *simulation) connection(n *simNode) *client.Remote {
 		s.must(err)
 	}
 	return n.remote
-}
-
-// replay sends something old again, as whoever sent it or as another.
-func (s *simulation) replay() {
-	if len(s.sent) == 0 || s.agg == nil {
-		return
-	}
-	m := s.sent[s.rng.IntN(len(s.sent))]
-	n := s.some(func(n *simNode) bool { return n.id == m.from })
-	if s.rng.IntN(4) == 0 {
-		n = s.nodes[s.rng.IntN(len(s.nodes))]
-	}
-	raw := slices.Clone(m.raw)
-	if s.rng.IntN(4) == 0 {
-		raw[s.rng.IntN(len(raw))] ^= 1 << s.rng.IntN(8)
-	}
-	_, _ = s.connection(n).API().Submit(s.ctx, &flpb.SubmitRequest{Document: raw}) // the invariants say whether it did harm
-}
-
-// roundIn draws a round that is in a phase, with its plan.
-func (s *simulation) roundIn(phase round.Phase) (plan fl.Plan, planID fl.Digest, seal fl.Digest, ok bool) {
-	if s.agg == nil {
-		return plan, planID, seal, false
-	}
-	type found struct {
-		plan     fl.Plan
-		id, seal fl.Digest
-	}
-	var all []found
-	for _, job := range s.jobs {
-		j, err := s.agg.Store().Job(s.ctx, job)
-		if err != nil || j.LastRound == 0 {
-			continue
-		}
-		r, err := s.agg.Store().Round(s.ctx, job, j.LastRound)
-		s.must(err)
-		if r.Phase != string(phase) {
-			continue
-		}
-		f := found{id: r.Plan.Digest()}
-		s.must(r.Plan.Read(&f.plan))
-		docs, err := s.agg.Store().RoundDocuments(s.ctx, job, j.LastRound)
-		s.must(err)
-		for _, d := range docs {
-			if d.Kind == (fl.Seal{}).Kind() {
-				f.seal = d.Digest()
-			}
-		}
-		all = append(all, f)
-	}
-	if len(all) == 0 {
-		return plan, planID, seal, false
-	}
-	f := all[s.rng.IntN(len(all))]
-	return f.plan, f.id, f.seal, true
-}
-
-// wrongShare sends a decryption share that opens nothing.
-func (s *simulation) wrongShare() { s.badShare(round.Decrypting) }
-
-// lateShare sends one for a round that is over.
-func (s *simulation) lateShare() { s.badShare(round.Published) }
-
-func (s *simulation) badShare(phase round.Phase) {
-	plan, _, seal, ok := s.roundIn(phase)
-	if !ok {
-		return
-	}
-	n := s.nodes[s.rng.IntN(len(s.nodes))]
-	suite, err := he.LookupSuite(simSuite)
-	s.must(err)
-	remote := s.connection(n)
-	d := fl.DecryptionShare{Genesis: plan.Genesis, Seal: seal, Job: plan.Job, Round: plan.Round, Node: n.id}
-	for shard := range plan.Shards {
-		digest, err := remote.Upload(s.ctx, suite.UniformPoly().Bytes())
-		if err != nil {
-			return // revoked, or its certificate has ended
-		}
-		d.Shares = append(d.Shares, fl.ShareRef{Shard: shard, Digest: digest})
-	}
-	if _, err := remote.Submit(s.ctx, d); err == nil {
-		s.counts["accepted wrong shares"]++
-	}
 }
 
 // decline lets a client of an open round stay out.

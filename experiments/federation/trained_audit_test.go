@@ -11,18 +11,16 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"credence/client/audit"
 	"credence/fl"
 	"credence/fl/identity"
 	"credence/fl/translog"
 )
 
-// rewritten is the log of a federation whose aggregator and parties are in
+// rewrittenLog is the log of a federation whose aggregator and parties are in
 // league: a document is changed, everything that names it is changed with it
 // and signed anew, and so is the checkpoint.
-type rewritten struct {
+type rewrittenLog struct {
 	audit.Source
 	c       *clinic
 	entries [][]byte
@@ -31,8 +29,8 @@ type rewritten struct {
 	keys    map[fl.NodeID]*identity.Keys
 }
 
-func (c *clinic) rewrite(entries [][]byte) *rewritten {
-	r := &rewritten{Source: audit.Connection(c.owner), c: c, entries: slices.Clone(entries), was: map[fl.Digest]fl.Digest{}, via: map[fl.Digest]fl.Digest{}, keys: map[fl.NodeID]*identity.Keys{}}
+func (c *clinic) rewriteLog(entries [][]byte) *rewrittenLog {
+	r := &rewrittenLog{Source: audit.Connection(c.owner), c: c, entries: slices.Clone(entries), was: map[fl.Digest]fl.Digest{}, via: map[fl.Digest]fl.Digest{}, keys: map[fl.NodeID]*identity.Keys{}}
 	return r
 }
 
@@ -41,7 +39,7 @@ func (c *clinic) rewrite(entries [][]byte) *rewritten {
 func change[D any, P interface {
 	*D
 	fl.Document
-}](r *rewritten, edit func(*D) bool) {
+}](r *rewrittenLog, edit func(*D) bool) {
 	r.c.t.Helper()
 	done := false
 	renamed := map[string]string{}
@@ -85,7 +83,7 @@ func change[D any, P interface {
 }
 
 // sign signs an envelope's payload anew as its signer, whatever it says.
-func (r *rewritten) sign(e fl.Envelope) fl.Envelope {
+func (r *rewrittenLog) sign(e fl.Envelope) fl.Envelope {
 	r.c.t.Helper()
 	keys := r.keys[e.Signer]
 	if keys == nil {
@@ -100,16 +98,16 @@ func (r *rewritten) sign(e fl.Envelope) fl.Envelope {
 	return e
 }
 
-func (r *rewritten) Trust(ctx context.Context) (audit.Trust, error) {
+func (r *rewrittenLog) Trust(ctx context.Context) (audit.Trust, error) {
 	t, err := r.Source.Trust(ctx)
 	t.Kept = nil
 	return t, err
 }
 
-func (r *rewritten) Checkpoint(context.Context) ([]byte, error) {
-	hashes := hashesInMemory{}
+func (r *rewrittenLog) Checkpoint(context.Context) ([]byte, error) {
+	var hashes tree
 	for i, raw := range r.entries {
-		more, err := tlog.StoredHashesForRecordHash(int64(i), translog.LeafHash(raw), hashes)
+		more, err := translog.Append(int64(i), raw, hashes)
 		if err != nil {
 			return nil, err
 		}
@@ -126,21 +124,11 @@ func (r *rewritten) Checkpoint(context.Context) ([]byte, error) {
 	return translog.Sign(translog.Checkpoint{Origin: translog.Origin(r.c.Aggregator().GenesisDigest()), Size: int64(len(r.entries)), Root: root}, keys.Signing)
 }
 
-type hashesInMemory []tlog.Hash
-
-func (h hashesInMemory) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		out[i] = h[x]
-	}
-	return out, nil
-}
-
-func (r *rewritten) Entries(_ context.Context, from, to int64) ([][]byte, error) {
+func (r *rewrittenLog) Entries(_ context.Context, from, to int64) ([][]byte, error) {
 	return r.entries[from:min(to, int64(len(r.entries)))], nil
 }
 
-func (r *rewritten) Blob(ctx context.Context, digest, via fl.Digest) ([]byte, error) {
+func (r *rewrittenLog) Blob(ctx context.Context, digest, via fl.Digest) ([]byte, error) {
 	if old, renamed := r.was[via]; renamed {
 		via = old
 	}
@@ -193,8 +181,8 @@ func (c *clinic) auditLies() {
 			commitments[d.Node] = d
 		}
 	}
-	header := func(edit func(r *rewritten, h *fl.UpdateHeader)) func(*rewritten) {
-		return func(r *rewritten) {
+	header := func(edit func(r *rewrittenLog, h *fl.UpdateHeader)) func(*rewrittenLog) {
+		return func(r *rewrittenLog) {
 			change(r, func(h *fl.UpdateHeader) bool {
 				if h.Node == "beta" && h.Round == 1 {
 					edit(r, h)
@@ -204,8 +192,8 @@ func (c *clinic) auditLies() {
 			})
 		}
 	}
-	dataset := func(edit func(*fl.DatasetCommitment)) func(*rewritten) {
-		return func(r *rewritten) {
+	dataset := func(edit func(*fl.DatasetCommitment)) func(*rewrittenLog) {
+		return func(r *rewrittenLog) {
 			change(r, func(d *fl.DatasetCommitment) bool {
 				if d.Node == "beta" {
 					edit(d)
@@ -214,8 +202,8 @@ func (c *clinic) auditLies() {
 			})
 		}
 	}
-	join := func(edit func(*fl.JobJoin)) func(*rewritten) {
-		return func(r *rewritten) {
+	join := func(edit func(*fl.JobJoin)) func(*rewrittenLog) {
+		return func(r *rewrittenLog) {
 			change(r, func(j *fl.JobJoin) bool {
 				if j.Node == "beta" {
 					edit(j)
@@ -226,34 +214,34 @@ func (c *clinic) auditLies() {
 	}
 	for _, lie := range []struct {
 		name string
-		tell func(*rewritten)
+		tell func(*rewrittenLog)
 		want string // "" for no lie
 	}{
-		{"nothing", func(*rewritten) {}, ""},
+		{"nothing", func(*rewrittenLog) {}, ""},
 		{"more samples than were proven", join(func(j *fl.JobJoin) { j.Samples++ }), "another number of samples than its dataset commitment proves"},
 		{"a join without a commitment", join(func(j *fl.JobJoin) { j.Dataset = fl.Digest{} }), "is not in the log before it"},
 		{"another's commitment", join(func(j *fl.JobJoin) { j.Dataset = fl.DigestBytes([]byte("another")) }), "is not in the log before it"},
 		{"a commitment without the required proof", dataset(func(d *fl.DatasetCommitment) { d.Validation = fl.Digest{} }), "requirements on data"},
 		{"a commitment of other tables", dataset(func(d *fl.DatasetCommitment) { d.Spec = fl.DigestBytes([]byte("another")) }), "another layout, schema or quantisation"},
 		{"a commitment that its proofs are not of", dataset(func(d *fl.DatasetCommitment) { d.Commitment = commitments["gamma"].Commitment }), "registration"},
-		{"an update of another's rows", header(func(_ *rewritten, h *fl.UpdateHeader) { h.Dataset = headers[1]["gamma"].Dataset }), "another dataset commitment than its client joined with"},
-		{"more steps than were proven", header(func(_ *rewritten, h *fl.UpdateHeader) { h.Steps++ }), "another number of steps"},
-		{"the training of another round", header(func(r *rewritten, h *fl.UpdateHeader) {
+		{"an update of another's rows", header(func(_ *rewrittenLog, h *fl.UpdateHeader) { h.Dataset = headers[1]["gamma"].Dataset }), "another dataset commitment than its client joined with"},
+		{"more steps than were proven", header(func(_ *rewrittenLog, h *fl.UpdateHeader) { h.Steps++ }), "another number of steps"},
+		{"the training of another round", header(func(r *rewrittenLog, h *fl.UpdateHeader) {
 			h.Training = headers[2]["beta"].Training
 			r.via[h.Training] = ids[2]["beta"]
 		}), "training attestation"},
-		{"the training of another client", header(func(r *rewritten, h *fl.UpdateHeader) {
+		{"the training of another client", header(func(r *rewrittenLog, h *fl.UpdateHeader) {
 			h.Training = headers[1]["gamma"].Training
 			r.via[h.Training] = ids[1]["gamma"]
 		}), "training attestation"},
-		{"proof keys without those of the job", func(r *rewritten) {
+		{"proof keys without those of the job", func(r *rewrittenLog) {
 			change(r, func(k *fl.ProofKeys) bool {
 				all := len(k.Circuits)
 				k.Circuits = slices.DeleteFunc(k.Circuits, func(c fl.CircuitKeys) bool { return strings.HasPrefix(c.Shape, "training/") })
 				return len(k.Circuits) < all
 			})
 		}, "it holds no keys for training/"},
-		{"pay for proven training to another", func(r *rewritten) {
+		{"pay for proven training to another", func(r *rewrittenLog) {
 			change(r, func(m *fl.Manifest) bool {
 				at := slices.IndexFunc(m.Postings, func(p fl.Posting) bool { return p.Memo == "training" })
 				m.Postings[at].Amount--
@@ -263,7 +251,7 @@ func (c *clinic) auditLies() {
 		}, "is not what is due"},
 	} {
 		c.t.Run(lie.name, func(t *testing.T) {
-			r := c.rewrite(entries)
+			r := c.rewriteLog(entries)
 			lie.tell(r)
 			_, err := audit.Audit(t.Context(), r, audit.Selection{}, nil)
 			var found *audit.Lie

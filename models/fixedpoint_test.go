@@ -266,6 +266,34 @@ func (p *pair) errors(z, zErr []float64, class int) (e, bound []float64) {
 	return e, bound
 }
 
+func TestFixedPointRefusesWhatIsNotProven(t *testing.T) {
+	sgd := TrainConfig{LearningRate: 0.1, Steps: 3, BatchSize: 4, Seed: 5}
+	for name, spec := range allSpecs() {
+		m, local, err := FixedPoint(spec, sgd)
+		switch name {
+		case "linear", "logistic", "logistic-1", "softmax", "softmax-2":
+			if err != nil || m.Parameters() != newModel(t, spec).NumParameters() || local.Steps != 3 || local.Batch != 4 || local.Seed != 5 {
+				t.Errorf("%s: %+v, %+v, %v", name, m, local, err)
+			}
+		default:
+			if !errors.Is(err, ErrNotProvable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if m, _, err := FixedPoint(Spec{Kind: MLP, Inputs: 4, Classes: 3, Hidden: []int{5}}, sgd); err != nil || m.Hidden != 5 {
+		t.Errorf("one hidden layer: %+v, %v", m, err)
+	}
+	for name, c := range map[string]TrainConfig{
+		"adam": {Optimizer: Adam, LearningRate: 0.1, Steps: 1}, "momentum": {Optimizer: Momentum, LearningRate: 0.1, Steps: 1},
+		"decay": {LearningRate: 0.1, Steps: 1, WeightDecay: 0.1},
+	} {
+		if _, _, err := FixedPoint(allSpecs()["softmax"], c); !errors.Is(err, ErrNotProvable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Both trainers visit the rows in the same order.
 func TestFixedPointBatchesAreTheModels(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

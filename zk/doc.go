@@ -16,6 +16,13 @@
 // columns hold (validation). Each opens a copy of the commitment with fresh
 // blinding. The relations are in zk/circuit/table/SPEC.md.
 //
+// A training attestation shows that the values of an update are what the
+// plan's gradient steps, from the public global model on a committed and
+// registered table, give in the fixed-point arithmetic of package fixedpoint,
+// clipped and quantised. It speaks of the values through commitments that a
+// linked update attestation makes and opens as well. The relation is in
+// zk/circuit/training/SPEC.md.
+//
 // # Why a verifier needs no ciphertext
 //
 // A proof speaks about KZG commitments to the ciphertext's polynomials and

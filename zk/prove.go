@@ -77,10 +77,6 @@ func (k *Keys) prove(secret *rlwe.Secret, rows []row, norm *normPart, digest fun
 		a.Norm[2].SetUint64(norm.bound)
 	}
 	if s.Link {
-		var err error
-		if p.link, err = k.srs.commit(norm.message); err != nil {
-			return nil, err
-		}
 		copy(a.LinkMask, norm.message[s.N:])
 	}
 
@@ -143,6 +139,9 @@ func (k *Keys) commitAll(p *shardProof, rows []row, lifts [][]fr.Element, norm *
 	}
 	if norm != nil {
 		work = append(work, func() (err error) { p.norm, err = k.srs.commit(norm.partial); return err })
+		if len(p.atLink) > 0 {
+			work = append(work, func() (err error) { p.link, err = k.srs.commit(norm.message); return err })
+		}
 	}
 	return concurrently(work...)
 }

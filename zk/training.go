@@ -70,9 +70,11 @@ func (t *Trainer) check(st *TrainingStatement) (int, error) {
 	if len(st.Messages) != len(s.Shards) || len(st.Scope.Shards) != len(s.Shards) {
 		return 0, fmt.Errorf("%w: %d messages and %d assigned shards: a training covers all %d", ErrScope, len(st.Messages), len(st.Scope.Shards), len(s.Shards))
 	}
+	// The shards of one group where a robust rule divides the cohort.
+	first := st.Scope.Shards[0]
 	for i, x := range st.Scope.Shards {
-		if x != i {
-			return 0, fmt.Errorf("%w: shards %v: a training covers all %d", ErrScope, st.Scope.Shards, len(s.Shards))
+		if x != first+i || first%len(s.Shards) != 0 {
+			return 0, fmt.Errorf("%w: shards %v: a training covers all %d of a group", ErrScope, st.Scope.Shards, len(s.Shards))
 		}
 	}
 	if err := t.final.srs.issued(st.Table); err != nil {
@@ -117,7 +119,7 @@ func (st *TrainingStatement) digest() fl.Digest {
 	}
 	q := st.Quantiser
 	return fl.DigestOf("zk/training/v1",
-		s.Genesis[:], []byte(s.Job), number(s.Round), s.Plan[:], s.EpochKey[:], []byte(s.Client), number(s.Bound),
+		s.Genesis[:], []byte(s.Job), number(s.Round), s.Plan[:], s.EpochKey[:], []byte(s.Client), number(uint64(s.Shards[0])), number(s.Bound),
 		st.Table.Bytes(), number(uint64(st.Rows)), ints(st.Base), steps,
 		number(q.Factor), number(uint64(q.Limit)), number(q.NormSquare), noise, messages)
 }

@@ -5,14 +5,12 @@ package zk
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
-	"credence/fl"
 	"credence/he"
 	"credence/zk/circuit/training"
 	"credence/zk/fixedpoint"
@@ -72,7 +70,7 @@ func BenchmarkTraining(b *testing.B) {
 				b.Fatal(err)
 			}
 			setup := cpuSeconds(b) - start
-			st, table, secret, link := benchStatement(b, trainer)
+			st, table, secret, link := realStatement(b, trainer)
 
 			var proof *TrainingAttestation
 			start = cpuSeconds(b)
@@ -106,65 +104,6 @@ func BenchmarkTraining(b *testing.B) {
 			b.ReportMetric(float64(len(proof.Bytes())), "bytes")
 		})
 	}
-}
-
-// benchStatement is a statement about random data, with messages committed to
-// directly: the encryption's own attestation has its own benchmark.
-func benchStatement(b *testing.B, t *Trainer) (*TrainingStatement, *tabular.Table, *TableSecret, *Link) {
-	b.Helper()
-	s := t.Shape()
-	rng := rand.New(rand.NewPCG(1, 2))
-	table, err := tabular.New(s.Layout, s.Layout.Rows)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for i := range table.Used {
-		for j := range s.Layout.Features {
-			table.SetFeature(i, j, rng.Int64N(512)-256)
-		}
-		if err := table.SetClass(i, rng.IntN(s.Layout.Classes())); err != nil {
-			b.Fatal(err)
-		}
-	}
-	commitment, secret, err := t.SRS().CommitTable(table)
-	if err != nil {
-		b.Fatal(err)
-	}
-	st := &TrainingStatement{
-		Scope: &Scope{Genesis: fl.Digest{1}, Job: "job", Round: 1, Plan: fl.Digest{2}, EpochKey: fl.Digest{3}, Client: "alice", Bound: 1},
-		Table: commitment, Rows: table.Used, Base: make([]int32, s.Model.Parameters()), Noise: make([]uint32, s.Model.Parameters()),
-	}
-	for i := range st.Base {
-		st.Base[i] = rng.Int32N(1<<15) - 1<<14
-	}
-	if st.Steps, err = s.Model.Steps(0.1, table.Used, 0, s.Steps, 1); err != nil {
-		b.Fatal(err)
-	}
-	if st.Quantiser, err = fixedpoint.NewQuantiser(1, 0, s.ValueBits, 1, 1); err != nil {
-		b.Fatal(err)
-	}
-	values, err := st.Train(s.Model, table)
-	if err != nil {
-		b.Fatal(err)
-	}
-	var shards []ShardInput
-	for k, shard := range s.Shards {
-		st.Scope.Shards = append(st.Scope.Shards, k)
-		shards = append(shards, ShardInput{Values: append(make([]int32, fl.MetricSlots), values[shard.Offset:shard.Offset+shard.Length]...)})
-	}
-	link := new(Link)
-	if err := link.draw(shards); err != nil {
-		b.Fatal(err)
-	}
-	for k := range shards {
-		v := link.shards[k]
-		point, err := t.SRS().commit(training.Message(v.values, s.N, s.Digits, s.SlotBits, v.masks[:]))
-		if err != nil {
-			b.Fatal(err)
-		}
-		st.Messages = append(st.Messages, point)
-	}
-	return st, table, secret, link
 }
 
 // cpuSeconds is the processor time that this process has used.

@@ -16,6 +16,7 @@ import (
 	"credence/fl"
 	"credence/he"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/circuit/table"
 	"credence/zk/circuit/training"
 	"credence/zk/fixedpoint"
 	"credence/zk/tabular"
@@ -141,7 +142,7 @@ func newTrainee(t testing.TB, trainer string, steps, batch int, client fl.NodeID
 	for i := range global {
 		global[i] = float32(rng.NormFloat64())
 	}
-	local := LocalTraining{LearningRate: 0.5, Steps: steps, Batch: batch, Seed: 11}
+	local := fixedpoint.Local{LearningRate: 0.5, Steps: steps, Batch: batch, Seed: 11}
 	if c.st, err = TrainingStatementOf(plan, scope, s.Model, global, local, commitment, c.table.Used); err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +200,45 @@ func TestTrainingIsAttested(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// What a verifier checks beside: the registration of the same table.
+		spec := tabular.Spec{Layout: c.trainer.Shape().Layout, Frac: fixedpoint.FeatureFraction, Schema: fl.Digest{4}}
+		if spec.Layout.Kind == tabular.Real {
+			spec.TargetFrac = fixedpoint.FeatureFraction
+		}
+		if err := c.trainer.Shape().Model.CheckSpec(spec); err != nil {
+			t.Fatal(err)
+		}
+		c.register(t, spec)
 		c.st.Messages = update.Messages()
 		if err := c.trainer.VerifyTraining(c.st, a); err != nil || a.Parts() != tc.parts {
 			t.Errorf("%s: %d parts, %v", tc.trainer, a.Parts(), err)
 		}
 		t.Logf("%s: %d bytes", tc.trainer, len(a.Bytes()))
+	}
+}
+
+// register proves the table's registration and checks it, with keys of the
+// same SRS.
+func (c *trainee) register(t testing.TB, spec tabular.Spec) {
+	t.Helper()
+	shape, err := table.NewShape(table.Registration, spec.Layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := SetupTable(shape, c.world.srs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &TableStatement{
+		Scope:      TableScope{Genesis: c.st.Scope.Genesis, Job: c.st.Scope.Job, Node: c.st.Scope.Client, Spec: spec.Digest()},
+		Commitment: c.st.Table, Rows: c.st.Rows,
+	}
+	a, err := keys.ProveTable(st, c.table, c.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.VerifyTable(st, a); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -444,6 +479,28 @@ func FuzzParseTraining(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A job's settings give one shape for all clients, or an error.
+func TestTrainingShapeOfAJob(t *testing.T) {
+	m := fixedpoint.Model{Kind: fixedpoint.Logistic, Features: 3, Outputs: 1}
+	l := tabular.Layout{Rows: 6, Features: 3, Kind: tabular.Binary, Targets: 1, Bits: 10}
+	for name, tc := range map[string]struct {
+		local fixedpoint.Local
+		clip  fl.Clip
+		want  string // of the name; empty: refused
+	}{
+		"steps":   {fixedpoint.Local{LearningRate: 1, Steps: 4}, fl.Clip{Value: 1}, "/4/whole/"},
+		"epochs":  {fixedpoint.Local{LearningRate: 1, Epochs: 3}, fl.Clip{Value: 1}, "/3/whole/"},
+		"batches": {fixedpoint.Local{LearningRate: 1, Steps: 4, Batch: 2}, fl.Clip{Value: 1, Norm: 2}, "/4-batches-norm/whole/"},
+		"both":    {fixedpoint.Local{LearningRate: 1, Epochs: 3, Batch: 2}, fl.Clip{Value: 1}, ""},
+		"neither": {fixedpoint.Local{LearningRate: 1}, fl.Clip{Value: 1}, ""},
+	} {
+		s, err := TrainingShapeOf(l, m, tc.local, tc.clip, suite(t, tiny4))
+		if (err != nil) != (tc.want == "") || err == nil && !strings.Contains(s.Name(), tc.want) {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
 }
 
 func TestTrainingKeysAreKept(t *testing.T) {

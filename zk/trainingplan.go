@@ -4,34 +4,25 @@ import (
 	"fmt"
 
 	"credence/fl"
+	"credence/he"
+	"credence/zk/circuit/training"
 	"credence/zk/fixedpoint"
+	"credence/zk/tabular"
 )
 
-// A LocalTraining is what a job fixes of a client's gradient steps.
-type LocalTraining struct {
-	LearningRate float64
-	Steps        int    // gradient steps; with Epochs 0
-	Epochs       int    // passes over the rows; with Steps 0
-	Batch        int    // rows a step; 0 means all
-	Seed         uint64 // public: the order of the rows in each epoch
-}
-
-// Count is the number of gradient steps on so many rows.
-func (c LocalTraining) Count(rows int) (int, error) {
-	if rows < 1 || c.Batch < 0 || c.Steps < 0 || c.Epochs < 0 || (c.Steps == 0) == (c.Epochs == 0) {
-		return 0, fmt.Errorf("%w: %d steps and %d epochs in batches of %d over %d rows: set either steps or epochs", ErrScope, c.Steps, c.Epochs, c.Batch, rows)
+// TrainingShapeOf returns the shape of a whole local training in one proof: what
+// a job fixes, for every client and round. Jobs that count epochs need full
+// batches, because the number of steps may not depend on a client's rows.
+func TrainingShapeOf(l tabular.Layout, m fixedpoint.Model, local fixedpoint.Local, clip fl.Clip, s *he.Suite) (*training.Shape, error) {
+	batches := local.Batch > 0
+	if batches && local.Epochs > 0 {
+		return nil, fmt.Errorf("%w: epochs in batches of %d are another number of steps for each client: set steps", ErrScope, local.Batch)
 	}
-	if c.Steps > 0 {
-		return c.Steps, nil
+	steps, err := local.Count(1)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrScope, err)
 	}
-	per := 1
-	if c.Batch > 0 && c.Batch < rows {
-		per = (rows + c.Batch - 1) / c.Batch
-	}
-	if c.Epochs > fixedpoint.MaxSteps/per {
-		return 0, fmt.Errorf("%w: %d epochs of %d steps: want at most %d steps", ErrScope, c.Epochs, per, fixedpoint.MaxSteps)
-	}
-	return c.Epochs * per, nil
+	return training.NewShape(l, m, steps, batches, clip.Norm > 0, training.Whole, s)
 }
 
 // TrainingStatementOf returns the statement of a client's training in a round.
@@ -39,7 +30,7 @@ func (c LocalTraining) Count(rows int) (int, error) {
 // starts from, the job's settings and the client's registered table, so prover
 // and verifiers derive the same one. Scope is ScopeOf's; the messages are set
 // once the update is attested.
-func TrainingStatementOf(plan fl.Plan, scope *Scope, m fixedpoint.Model, global []float32, local LocalTraining, data *TableCommitment, rows int) (*TrainingStatement, error) {
+func TrainingStatementOf(plan fl.Plan, scope *Scope, m fixedpoint.Model, global []float32, local fixedpoint.Local, data *TableCommitment, rows int) (*TrainingStatement, error) {
 	assigned, ok := plan.Assigned(scope.Client)
 	if !ok {
 		return nil, fmt.Errorf("%w: the plan does not name %s", ErrScope, scope.Client)
@@ -48,11 +39,7 @@ func TrainingStatementOf(plan fl.Plan, scope *Scope, m fixedpoint.Model, global 
 	if err != nil {
 		return nil, fmt.Errorf("zk: the plan's base model: %w", err)
 	}
-	count, err := local.Count(rows)
-	if err != nil {
-		return nil, err
-	}
-	steps, err := m.Steps(local.LearningRate, rows, local.Batch, count, local.Seed)
+	steps, err := m.LocalSteps(local, rows)
 	if err != nil {
 		return nil, fmt.Errorf("zk: the plan's steps: %w", err)
 	}

@@ -191,12 +191,6 @@ func (t *Trainer) provePart(st *TrainingStatement, whole fl.Digest, i, n int, w 
 		opened = append(opened, messages...)
 	}
 	p.settle(a, s, st, t.steps(st, i, n), statement, &pass.r)
-	proof, err := k.finish(a.Vector, pass)
-	if err != nil {
-		return nil, err
-	}
-	p.grothProof = *proof
-
 	folded := make([]fr.Element, s.Powers())
 	defer clear(folded)
 	gamma := p.foldChallenge(statement, &pass.r)
@@ -208,6 +202,13 @@ func (t *Trainer) provePart(st *TrainingStatement, whole fl.Digest, i, n int, w 
 		}
 		weight.Mul(&weight, &gamma)
 	}
-	p.opening, err = k.srs.open(folded, &pass.r)
-	return p, err
+	var proof *grothProof
+	if err := concurrently(
+		func() (err error) { proof, err = k.finish(a.Vector, pass); return err },
+		func() (err error) { p.opening, err = k.srs.open(folded, &pass.r); return err },
+	); err != nil {
+		return nil, err
+	}
+	p.grothProof = *proof
+	return p, nil
 }

@@ -59,10 +59,10 @@ const (
 
 // A Model is the shape of what is trained.
 type Model struct {
-	Kind     Kind
-	Features int // inputs, at least 1
-	Outputs  int // targets: 1 for logistic, the classes for softmax and mlp
-	Hidden   int // hidden units; mlp only
+	Kind     Kind `json:"kind"`
+	Features int  `json:"features"`         // inputs, at least 1
+	Outputs  int  `json:"outputs"`          // targets: 1 for logistic, the classes for softmax and mlp
+	Hidden   int  `json:"hidden,omitempty"` // hidden units; mlp only
 }
 
 // Validate reports the first thing that is wrong, wrapping ErrModel.

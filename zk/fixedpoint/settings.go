@@ -37,6 +37,39 @@ func nearest(x *big.Rat) *big.Int {
 	return n.Div(n, new(big.Int).Lsh(x.Denom(), 1))
 }
 
+// Local is what a job fixes of a client's gradient steps.
+type Local struct {
+	LearningRate float64 `json:"learning_rate"`
+	Steps        int     `json:"steps,omitempty"`  // gradient steps; either this or epochs
+	Epochs       int     `json:"epochs,omitempty"` // passes over the rows; either this or steps
+	Batch        int     `json:"batch,omitempty"`  // rows a step; 0 means all
+	Seed         uint64  `json:"seed,omitempty"`   // public: the order of the rows in each epoch
+}
+
+// Count is the number of gradient steps on so many rows.
+func (c Local) Count(rows int) (int, error) {
+	if rows < 1 || c.Batch < 0 || c.Steps < 0 || c.Epochs < 0 || (c.Steps == 0) == (c.Epochs == 0) {
+		return 0, fmt.Errorf("%w: %d steps and %d epochs in batches of %d over %d rows: set either steps or epochs", ErrModel, c.Steps, c.Epochs, c.Batch, rows)
+	}
+	per := 1
+	if c.Batch > 0 && c.Batch < rows {
+		per = (rows + c.Batch - 1) / c.Batch
+	}
+	if c.Steps > MaxSteps || c.Epochs > MaxSteps/per {
+		return 0, fmt.Errorf("%w: %d steps, %d epochs of %d steps: want at most %d steps", ErrModel, c.Steps, c.Epochs, per, MaxSteps)
+	}
+	return max(c.Steps, c.Epochs*per), nil
+}
+
+// LocalSteps lays out a job's steps on so many rows.
+func (m Model) LocalSteps(c Local, rows int) ([]Step, error) {
+	count, err := c.Count(rows)
+	if err != nil {
+		return nil, err
+	}
+	return m.Steps(c.LearningRate, rows, c.Batch, count, c.Seed)
+}
+
 // Steps lays out a local training: steps gradient steps with batches of the
 // given size (0 or at least rows: all rows), drawn as package models draws
 // them. Each epoch visits every row once, in an order that follows from the

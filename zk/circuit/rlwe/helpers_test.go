@@ -125,6 +125,7 @@ type instance struct {
 	bound   uint64
 	// total is T's coefficients; by default those of W.
 	partial, total []fr.Element
+	link           []fr.Element // M, of linked shapes
 }
 
 // honest encrypts random values with he itself and solves for the quotients.
@@ -220,6 +221,9 @@ func (in *instance) publish(a *Assignment, r fr.Element) {
 	if in.shape.HasMessage() {
 		a.Norm[0] = Evaluate(in.partial, &r)
 		a.Norm[1] = Evaluate(in.total, &r)
+	}
+	if in.shape.Link {
+		a.Link[0] = Evaluate(in.link, &r)
 	}
 }
 

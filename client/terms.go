@@ -9,6 +9,7 @@ import (
 	"credence/datasets"
 	"credence/fl"
 	"credence/models"
+	"credence/zk/fixedpoint"
 	"credence/zk/tabular"
 	"credence/zk/trained"
 )
@@ -49,36 +50,26 @@ func trainedTerms(model models.Spec, training models.TrainConfig, schema *datase
 	if o.FeatureBits == 0 {
 		o.FeatureBits = defaultFeatureBits
 	}
-	t := &fl.TrainedTerms{
-		Kind: string(model.Kind), Features: model.Inputs, Outputs: model.Classes, LearningRate: training.LearningRate,
-		Steps: training.Steps, Batch: training.BatchSize, PartSteps: o.StepsPerProof, Seed: training.Seed, ClipFeatures: o.ClipFeatures,
+	m, local, err := models.FixedPoint(model, training)
+	if err != nil {
+		return nil, err
 	}
-	layout := tabular.Layout{Rows: o.Rows, Features: model.Inputs, Kind: tabular.OneHot, Targets: model.Classes, Bits: o.FeatureBits}
-	switch model.Kind {
-	case models.Linear:
-		layout.Kind = tabular.Real
-	case models.Logistic:
-		layout.Kind, layout.Targets, t.Outputs = tabular.Binary, 1, 1
-	case models.Softmax:
-	case models.MLP:
-		if len(model.Hidden) != 1 || model.Activation != "" && model.Activation != models.ReLU {
-			return refuse("an mlp with %d hidden layers and activation %q: want one hidden layer and relu", len(model.Hidden), model.Activation)
-		}
-		t.Hidden = model.Hidden[0]
-	default:
-		return refuse("a %s: want linear, logistic, softmax, or an mlp with one hidden layer", model.Kind)
-	}
-	if training.Epochs > 0 {
-		if training.BatchSize > 0 {
+	if local.Epochs > 0 {
+		if local.Batch > 0 {
 			return refuse("epochs of batches are another number of steps at every node: set steps, or leave batch_size out")
 		}
-		t.Steps = training.Epochs
+		local.Steps = local.Epochs
 	}
-	switch {
-	case training.Optimizer != "" && training.Optimizer != models.SGD:
-		return refuse("optimizer %s: want sgd", training.Optimizer)
-	case training.WeightDecay != 0 || training.Schedule != (models.Schedule{}) || training.EarlyStop != (models.EarlyStop{}):
-		return refuse("weight_decay, schedule or early_stop: want plain gradient steps")
+	t := &fl.TrainedTerms{
+		Kind: string(m.Kind), Features: m.Features, Outputs: m.Outputs, Hidden: m.Hidden, LearningRate: local.LearningRate,
+		Steps: local.Steps, Batch: local.Batch, PartSteps: o.StepsPerProof, Seed: local.Seed, ClipFeatures: o.ClipFeatures,
+	}
+	layout := tabular.Layout{Rows: o.Rows, Features: m.Features, Kind: tabular.OneHot, Targets: m.Outputs, Bits: o.FeatureBits}
+	switch m.Kind {
+	case fixedpoint.Linear:
+		layout.Kind = tabular.Real
+	case fixedpoint.Logistic:
+		layout.Kind = tabular.Binary
 	}
 	if err := layout.Check(); err != nil {
 		return refuse("trained.rows %d, feature_bits %d: %s", o.Rows, o.FeatureBits, err)

@@ -45,8 +45,8 @@ func TestTermsRefuse(t *testing.T) {
 			o.Model = models.Spec{Kind: models.CNN, Inputs: 16, Classes: 2, Image: &models.Image{Height: 4, Width: 4, Channels: 1}, Conv: []models.Conv{{Filters: 1, Kernel: 3}}}
 		}, "want linear, logistic, softmax"},
 		"epochs of batches": {func(o *JobOptions) { o.Training.Steps, o.Training.Epochs = 0, 1 }, "set steps"},
-		"momentum":          {func(o *JobOptions) { o.Training.Optimizer = models.Momentum }, "want sgd"},
-		"weight decay":      {func(o *JobOptions) { o.Training.WeightDecay = 0.1 }, "plain gradient steps"},
+		"momentum":          {func(o *JobOptions) { o.Training.Optimizer = models.Momentum }, "want plain sgd"},
+		"weight decay":      {func(o *JobOptions) { o.Training.WeightDecay = 0.1 }, "want plain sgd"},
 		"no rows":           {func(o *JobOptions) { o.Trained.Rows = 0 }, "trained.rows 0"},
 		"too many bits":     {func(o *JobOptions) { o.Trained.FeatureBits = 17 }, "feature_bits 17"},
 		"a column that is not there": {func(o *JobOptions) {

@@ -194,9 +194,9 @@ func (j *Job) CheckWeight(plan fl.Plan, d fl.DatasetCommitment) error {
 
 // local is the job's training in a round. The order of the rows follows from
 // public seeds, as at the other levels.
-func (j *Job) local(plan fl.Plan) zk.LocalTraining {
+func (j *Job) local(plan fl.Plan) fixedpoint.Local {
 	t := j.Spec.Trained
-	return zk.LocalTraining{LearningRate: t.LearningRate, Steps: t.Steps, Batch: t.Batch, Seed: t.Seed ^ (plan.Seed + plan.Round*0x9e3779b97f4a7c15)}
+	return fixedpoint.Local{LearningRate: t.LearningRate, Steps: t.Steps, Batch: t.Batch, Seed: t.Seed ^ (plan.Seed + plan.Round*0x9e3779b97f4a7c15)}
 }
 
 // Statement is what a client of a plan attests about its training: everything

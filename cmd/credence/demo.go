@@ -43,12 +43,15 @@ otherwise. Interrupting it before the end stops all parties and removes the
 folder again.`,
 		Example: "  credence demo\n  credence demo --rounds 20 --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if fl.ProofLevel(o.proof).Trained() && !cmd.Flags().Changed("rounds") {
+				o.rounds = 6 // of full-batch steps at a larger rate
+			}
 			return a.demo(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that is taken, a numbered one beside it)")
-	f.IntVar(&o.rounds, "rounds", 0, "encrypted rounds (default: 12, or 6 at proof level trained)")
+	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds (at proof level trained the default is 6)")
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
 	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none, bounded or trained")
@@ -59,12 +62,6 @@ folder again.`,
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
-	if o.rounds == 0 {
-		o.rounds = 12
-		if fl.ProofLevel(o.proof).Trained() {
-			o.rounds = 6 // of full-batch steps at a larger rate
-		}
-	}
 	if o.rounds < 1 || o.rounds > 10_000 {
 		return usagef("--rounds %d: want 1 to 10000", o.rounds)
 	}

@@ -118,7 +118,7 @@ seed: 5              # public: initial model, cohorts, order of the rows
 #   clip_features: false # true: set features beyond that to its end
 #   steps_per_proof: 0   # cut long trainings into proofs of so many steps
 #   require:             # what a node proves of its rows before it joins
-#     - {column: mean_radius, min: 0, mean_max: 30, missing_max: 0.1}
+#     - {column: mean radius, min: 0, mean_max: 30, missing_max: 0.1}
 #   min_class_rows: {malignant: 5}
 
 # Credits put into escrow, and their division in parts per thousand. What is

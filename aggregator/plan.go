@@ -47,7 +47,7 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 	var proofKeys fl.Digest
 	if j.spec.ProofLevel.Attested() {
 		var waits string
-		if proofKeys, waits, err = a.keysForJob(ctx, j.spec); err != nil || waits != "" {
+		if proofKeys, waits, err = a.keysForJob(ctx, j.specID, j.spec); err != nil || waits != "" {
 			return fl.Plan{}, waits, err
 		}
 	}

@@ -18,12 +18,17 @@ import (
 // answers of live nodes: each makes and proves a commitment to its data first.
 const joinPatience = 10
 
-// trainedJob derives what the terms of a job at level trained imply.
-func (a *Aggregator) trainedJob(spec fl.JobSpec) (*trained.Job, error) {
+// trainedJob derives what the terms of a stored job at level trained imply.
+// Specifications never change, so that is done once.
+func (a *Aggregator) trainedJob(id fl.Digest, spec fl.JobSpec) (*trained.Job, error) {
+	if known, ok := a.trainedJobs.Load(id); ok {
+		return known.(*trained.Job), nil
+	}
 	job, err := trained.Read(spec, a.suite)
 	if err != nil {
-		return nil, fl.Refuse(fl.CodeMalformed, spec.Owner, "%s", err)
+		return nil, err
 	}
+	a.trainedJobs.Store(id, job)
 	return job, nil
 }
 
@@ -32,8 +37,10 @@ func (a *Aggregator) checkTrained(s fl.JobSpec) error {
 	if !s.ProofLevel.Trained() {
 		return nil
 	}
-	_, err := a.trainedJob(s)
-	return err
+	if _, err := trained.Read(s, a.suite); err != nil {
+		return fl.Refuse(fl.CodeMalformed, s.Owner, "%s", err)
+	}
+	return nil
 }
 
 // trainedKeysID names what is loaded for one job under one proof-keys document.
@@ -58,7 +65,7 @@ func (a *Aggregator) trainedKeys(ctx context.Context, id, specID fl.Digest) (*pr
 		return nil, err
 	}
 	k := &proofKeys{epochs: map[fl.Digest]*zk.EpochKey{}}
-	if k.job, err = a.trainedJob(spec); err != nil {
+	if k.job, err = a.trainedJob(specID, spec); err != nil {
 		return nil, err
 	}
 	if envelope, err = a.store.Document(ctx, id); err != nil {
@@ -97,7 +104,7 @@ func (a *Aggregator) updateKeys(ctx context.Context, plan fl.Plan) (*proofKeys, 
 // keysForJob returns the proof keys that a job's proofs are for now: the newest,
 // if they hold keys for all its circuits. Otherwise it says in words what is
 // missing.
-func (a *Aggregator) keysForJob(ctx context.Context, spec fl.JobSpec) (id fl.Digest, waits string, err error) {
+func (a *Aggregator) keysForJob(ctx context.Context, specID fl.Digest, spec fl.JobSpec) (id fl.Digest, waits string, err error) {
 	envelope, err := a.store.ProofKeys(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		return id, "proof keys: import those of a ceremony, or, for a demonstration, make them here (credence federation proofs)", nil
@@ -108,7 +115,7 @@ func (a *Aggregator) keysForJob(ctx context.Context, spec fl.JobSpec) (id fl.Dig
 	if !spec.ProofLevel.Trained() {
 		return envelope.Digest(), "", nil
 	}
-	job, err := a.trainedJob(spec)
+	job, err := a.trainedJob(specID, spec)
 	if err != nil {
 		return id, "", err
 	}
@@ -140,7 +147,7 @@ func (a *Aggregator) offer(ctx context.Context, envelope fl.Envelope) (*flpb.Off
 	if !spec.ProofLevel.Trained() {
 		return offer, nil
 	}
-	keys, waits, err := a.keysForJob(ctx, spec)
+	keys, waits, err := a.keysForJob(ctx, digest, spec)
 	if err != nil || waits != "" {
 		return nil, err
 	}
@@ -163,7 +170,7 @@ func (a *Aggregator) keepsRunning(ctx context.Context, before, after fl.ProofKey
 		if !j.spec.ProofLevel.Trained() || len(j.Joins) == 0 {
 			continue
 		}
-		job, err := a.trainedJob(j.spec)
+		job, err := a.trainedJob(j.specID, j.spec)
 		if err != nil {
 			return err
 		}
@@ -198,11 +205,11 @@ func (a *Aggregator) acceptDataset(ctx context.Context, from fl.Enrolment, doc f
 	case j.Phase != store.JobRunning:
 		return time.Time{}, fl.Refuse(fl.CodeLate, d.Node, "job %s is %s", d.Job, j.Phase)
 	}
-	if current, waits, err := a.keysForJob(ctx, j.spec); err != nil || waits != "" || current != d.ProofKeys {
+	if current, waits, err := a.keysForJob(ctx, j.specID, j.spec); err != nil || waits != "" || current != d.ProofKeys {
 		if err != nil {
 			return time.Time{}, err
 		}
-		if err := a.sameKeys(ctx, j.spec, d, current, waits); err != nil {
+		if err := a.sameKeys(ctx, j, d, current, waits); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -240,7 +247,7 @@ func (a *Aggregator) acceptDataset(ctx context.Context, from fl.Enrolment, doc f
 
 // sameKeys refuses a commitment under other keys than the job's rounds use. A
 // newer document with the same keys for this job may have crossed with it.
-func (a *Aggregator) sameKeys(ctx context.Context, spec fl.JobSpec, d fl.DatasetCommitment, current fl.Digest, waits string) error {
+func (a *Aggregator) sameKeys(ctx context.Context, j jobState, d fl.DatasetCommitment, current fl.Digest, waits string) error {
 	if waits != "" {
 		return fl.Refuse(fl.CodeNotReady, d.Node, "job %s waits for %s", d.Job, waits)
 	}
@@ -257,7 +264,7 @@ func (a *Aggregator) sameKeys(ctx context.Context, spec fl.JobSpec, d fl.Dataset
 			return err
 		}
 	}
-	job, err := a.trainedJob(spec)
+	job, err := a.trainedJob(j.specID, j.spec)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ type Consent struct {
 	// MaxMinHonest is the most honest clients in a sum that a job's noise may
 	// rely on; 0: the job's word is taken.
 	MaxMinHonest int `yaml:"max_min_honest,omitempty"`
+	// NoRequirements declines jobs that ask nodes to prove something about their
+	// rows: what is proven is known to everybody, and narrow limits are figures.
+	NoRequirements bool `yaml:"no_requirements,omitempty"`
 	// Paused declines everything.
 	Paused bool `yaml:"paused,omitempty"`
 }
@@ -215,6 +218,8 @@ func (c Consent) allows(spec fl.JobSpec) error {
 		return errors.New("this node's policy has paused all training")
 	case len(c.Owners) > 0 && !slices.Contains(c.Owners, spec.Owner):
 		return fmt.Errorf("this node's policy does not accept jobs of %s", spec.Owner)
+	case c.NoRequirements && spec.Trained != nil && len(spec.Trained.Requirements) > 0:
+		return errors.New("the job asks for proofs about the rows themselves, and this node's policy proves nothing about its data but their number")
 	case spec.MinCohort < c.MinCohort:
 		return fmt.Errorf("the job's minimum cohort is %d and this node's policy asks for %d", spec.MinCohort, c.MinCohort)
 	}

@@ -92,6 +92,9 @@ func TestTermsAreTheJobs(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		if (Consent{}).allows(spec) != nil || (Consent{NoRequirements: true}).allows(spec) == nil {
+			t.Error("requirements on data are not a matter of the node's policy")
+		}
 		if err := checkTerms(job, o.Model, o.Training, schema); (err == nil) != (name == "") {
 			t.Errorf("%s differs: %v", name, err)
 		}

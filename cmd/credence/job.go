@@ -44,6 +44,10 @@ func newSubmit(a *app) *cobra.Command {
 				}
 				a.result(map[string]any{"job": spec.Job, "parameters": spec.Parameters, "rounds": spec.Rounds, "budget": spec.Budget, "initial_model": spec.InitialModel}, func() {
 					a.printf("Job %s: %s, %s, %s in escrow.\n", spec.Job, plural(spec.Parameters, "parameter"), plural(spec.Rounds, "round"), plural(spec.Budget, "credit"))
+					if spec.ProofLevel.Trained() {
+						a.printf("Proof level trained does not prove\n%s.\n", client.NotProven)
+						a.printf("It needs proof keys: credence federation proofs setup --job %s\n", args[0])
+					}
 					a.printf("Next: credence job watch %s --dir %s\n", spec.Job, dir)
 				})
 				return nil

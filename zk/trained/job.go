@@ -160,9 +160,19 @@ func (j *Job) CheckRows(rows int) error {
 	if rows < 1 || rows > j.Table.Layout.Rows {
 		return fmt.Errorf("%d rows: tables of this job hold 1 to %d", rows, j.Table.Layout.Rows)
 	}
+	// The rates of all steps; the steps themselves may take much memory.
 	t := j.Spec.Trained
-	if _, err := j.Model.Steps(t.LearningRate, rows, t.Batch, t.Steps, t.Seed); err != nil {
-		return err
+	sizes := []int{rows}
+	if t.Batch > 0 && t.Batch < rows {
+		sizes[0] = t.Batch
+		if last := rows % t.Batch; last > 0 && t.Steps > rows/t.Batch {
+			sizes = append(sizes, last)
+		}
+	}
+	for _, size := range sizes {
+		if _, err := j.Model.Rate(t.LearningRate, size); err != nil {
+			return err
+		}
 	}
 	if j.Requirements == nil {
 		return nil

@@ -63,7 +63,7 @@ func (l *liar) put(raw []byte) fl.Digest {
 }
 
 func newLiar(t *testing.T) *liar {
-	c, cache := newWard(t, "beta", "gamma", "delta")
+	c, cache := newWard(t, nil, "beta", "gamma", "delta")
 	l := &liar{clinic: c}
 	o := c.trainedJob(1)
 	c.keysFor(cache, o)

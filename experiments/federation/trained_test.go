@@ -1,13 +1,20 @@
 package federation_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"credence/aggregator"
 	"credence/client"
@@ -15,6 +22,7 @@ import (
 	"credence/datasets"
 	"credence/experiments/federation"
 	"credence/fl"
+	"credence/fl/flpb"
 	"credence/models"
 )
 
@@ -30,7 +38,7 @@ columns:
 
 // ward is a clinic with such data: alpha trains and is enrolled last; the
 // others are the committee.
-func newWard(t *testing.T, run ...fl.NodeID) (c *clinic, cache string) {
+func newWard(t *testing.T, dial []grpc.DialOption, run ...fl.NodeID) (c *clinic, cache string) {
 	t.Helper()
 	ctx := t.Context()
 	c = &clinic{t: t, dir: memoryDir(t), nodes: []fl.NodeID{"beta", "delta", "gamma", "alpha"}, text: wardSchema}
@@ -40,7 +48,7 @@ func newWard(t *testing.T, run ...fl.NodeID) (c *clinic, cache string) {
 			Name: "ward", Suite: "insecure-rlwe64-d1-v1", Committee: fl.CommitteePolicy{Members: 3, Threshold: 2}, MinCohort: 2, AllowInsecure: true,
 		},
 		Aggregator: aggregator.Options{Log: quiet(), Tick: 50 * time.Millisecond, Grace: 300 * time.Millisecond, JoinWindow: 5 * time.Second},
-		Node:       client.Options{Log: quiet(), Wait: 2 * time.Second, AllowInsecure: true},
+		Node:       client.Options{Log: quiet(), Wait: 2 * time.Second, AllowInsecure: true, DialOptions: dial},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +143,8 @@ func (c *clinic) keysFor(cache string, o client.JobOptions) {
 // with the commitment that it made; the audit finds everything in order.
 func TestTrainedRounds(t *testing.T) {
 	t.Parallel()
-	c, cache := newWard(t, "alpha", "beta", "gamma", "delta")
+	lossy := &lossyJoins{sent: map[fl.NodeID]map[fl.Digest]int{}}
+	c, cache := newWard(t, []grpc.DialOption{grpc.WithChainUnaryInterceptor(lossy.intercept)}, "alpha", "beta", "gamma", "delta")
 	o := c.trainedJob(2)
 	if _, err := c.owner.SubmitJob(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -178,6 +187,16 @@ func TestTrainedRounds(t *testing.T) {
 			t.Errorf("the secret of %s: %v, %v", node, info, err)
 		}
 	}
+	for node, sent := range lossy.sent {
+		if len(sent) != 1 {
+			t.Errorf("%s sent %d different commitments: %v", node, len(sent), sent)
+		}
+		for _, times := range sent {
+			if times < 3 {
+				t.Errorf("the commitment of %s was sent %d times, want again after it was lost", node, times)
+			}
+		}
+	}
 	report, err := audit.Audit(t.Context(), audit.Connection(c.owner), audit.Selection{}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +210,42 @@ func TestTrainedRounds(t *testing.T) {
 		t.Errorf("the audit does not say what level trained does not prove: %q", report.NotChecked)
 	}
 	c.auditLies()
+}
+
+// lossyJoins loses the first two commitments that each node sends, one before
+// and one after the aggregator took it in, and remembers all of them.
+type lossyJoins struct {
+	mu   sync.Mutex
+	sent map[fl.NodeID]map[fl.Digest]int
+}
+
+func (l *lossyJoins) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	submit, ok := req.(*flpb.SubmitRequest)
+	if !ok {
+		return invoke(ctx, method, req, reply, cc, opts...)
+	}
+	e, err := fl.DecodeEnvelope(submit.GetDocument())
+	if err != nil || e.Kind != (fl.DatasetCommitment{}).Kind() {
+		return invoke(ctx, method, req, reply, cc, opts...)
+	}
+	l.mu.Lock()
+	if l.sent[e.Signer] == nil {
+		l.sent[e.Signer] = map[fl.Digest]int{}
+	}
+	l.sent[e.Signer][e.Digest()]++
+	all := 0
+	for _, times := range l.sent[e.Signer] {
+		all += times
+	}
+	l.mu.Unlock()
+	lost := status.Error(codes.Internal, "lost on the way")
+	switch all {
+	case 1:
+		return lost
+	case 2:
+		return errors.Join(invoke(ctx, method, req, reply, cc, opts...), lost)
+	}
+	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
 // awaitVersion polls until a version is published.

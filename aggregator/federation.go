@@ -123,7 +123,6 @@ type Aggregator struct {
 
 	rounds  *roundCache
 	charges charges
-	callers snapshots[fl.NodeID, store.Party]
 	allJobs snapshots[struct{}, []jobState]
 
 	proofMu sync.Mutex

@@ -212,7 +212,26 @@ func (a *Aggregator) acceptUpdate(ctx context.Context, from fl.Enrolment, doc fl
 		}
 	}
 	event.At = a.now()
-	return event.At, a.step(ctx, h.Job, h.Round, event, stepExtras{documents: []fl.Envelope{doc}})
+	if err := a.step(ctx, h.Job, h.Round, event, stepExtras{documents: []fl.Envelope{doc}}); err != nil {
+		return time.Time{}, err
+	}
+	return a.acceptedAt(ctx, h.Job, h.Round, h.Node)
+}
+
+// acceptedAt is when a round took a client's update in, by the round's own
+// clock, which never runs backwards: of two updates at the same moment the
+// later one in the round may have read the earlier time. The seal says it, so
+// the receipt must.
+func (a *Aggregator) acceptedAt(ctx context.Context, job fl.JobID, number uint64, node fl.NodeID) (time.Time, error) {
+	r, err := a.store.Round(ctx, job, number)
+	if err != nil {
+		return time.Time{}, err
+	}
+	state, err := a.roundState(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return state.Updates[node].At, nil
 }
 
 // refuseCopies refuses an update that holds a ciphertext of another client of

@@ -99,17 +99,17 @@ func TestSnapshots(t *testing.T) {
 }
 
 // TestRevokedAtOnce: a party that this process revokes is turned away at its
-// next call, whatever was read of it before.
+// next call.
 func TestRevokedAtOnce(t *testing.T) {
 	b := newBench(t, "alpha", "beta", "gamma")
-	if _, err := b.a.caller(b.ctx, "alpha"); err != nil {
+	if _, err := b.a.member(b.ctx, "alpha"); err != nil {
 		t.Fatal(err)
 	}
 	b.must(b.a.Revoke(b.ctx, "alpha", "test"))
-	if _, err := b.a.caller(b.ctx, "alpha"); fl.CodeOf(err) != fl.CodeRevoked {
+	if _, err := b.a.member(b.ctx, "alpha"); fl.CodeOf(err) != fl.CodeRevoked {
 		t.Errorf("got %v", err)
 	}
-	if _, err := b.a.caller(b.ctx, "nobody"); fl.CodeOf(err) != fl.CodeUnknownParty {
+	if _, err := b.a.member(b.ctx, "nobody"); fl.CodeOf(err) != fl.CodeUnknownParty {
 		t.Errorf("got %v", err)
 	}
 }

@@ -193,12 +193,7 @@ func (a *Aggregator) authenticate(ctx context.Context) (store.Party, error) {
 	if now := a.opts.Now(); now.After(certificate.NotAfter) {
 		return store.Party{}, fl.Refuse(fl.CodeUnknownParty, node, "the certificate expired on %s; the node renews it when it reconnects", certificate.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return a.caller(ctx, node)
-}
-
-// caller is member, read once for all calls between two changes.
-func (a *Aggregator) caller(ctx context.Context, node fl.NodeID) (store.Party, error) {
-	return a.callers.get(a.wake, node, func() (store.Party, error) { return a.member(ctx, node) })
+	return a.member(ctx, node) // from the store: another process' revocation counts at once
 }
 
 type enrolmentService struct {

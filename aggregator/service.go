@@ -55,7 +55,7 @@ func (s *federationService) Work(ctx context.Context, req *flpb.WorkRequest) (*f
 			return nil, ctx.Err()
 		}
 		// A party that was revoked while it waited learns it now.
-		if _, err := s.a.caller(ctx, party.Enrolment.Node); err != nil {
+		if _, err := s.a.member(ctx, party.Enrolment.Node); err != nil {
 			return nil, err
 		}
 	}

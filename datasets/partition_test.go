@@ -53,6 +53,7 @@ func TestPartitions(t *testing.T) {
 			"iid":       func() ([][]int, error) { return IID(e, clients, seed) },
 			"dirichlet": func() ([][]int, error) { return Dirichlet(e, clients, alpha, minRows, seed) },
 			"quantity":  func() ([][]int, error) { return QuantitySkew(e, clients, alpha, minRows, seed) },
+			"labels":    func() ([][]int, error) { return ByLabels(e, clients, minRows, seed) },
 		} {
 			parts, err := f()
 			if err != nil {

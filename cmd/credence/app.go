@@ -72,6 +72,12 @@ func (a *app) write(text string) {
 
 func (a *app) printf(format string, args ...any) { a.write(fmt.Sprintf(format, args...)) }
 
+// warn says something on standard error that is no result and no failure.
+func (a *app) warn(text string) {
+	a.progress("")
+	_, _ = fmt.Fprintf(a.err, "credence: %s\n", text)
+}
+
 // progress replaces the live line, on a terminal only. text must fit 79 columns.
 func (a *app) progress(text string) {
 	if a.json || !a.terminal || text == a.live {

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"credence/experiments/config"
 )
 
 func TestTable(t *testing.T) {
@@ -51,9 +53,9 @@ func TestHelp(t *testing.T) {
 	}
 	var out bytes.Buffer
 	walk(newRoot(newApp(nil, &out, &out)))
-	for line := range strings.Lines(jobExample) {
+	for line := range strings.Lines(config.JobExample + config.Example) {
 		if utf8.RuneCountInString(line) > 81 {
-			t.Errorf("job example: %s", line)
+			t.Errorf("an example: %s", line)
 		}
 	}
 }

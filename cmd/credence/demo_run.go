@@ -12,6 +12,7 @@ import (
 	"credence/aggregator"
 	"credence/client"
 	"credence/datasets"
+	"credence/experiments/config"
 	"credence/experiments/federation"
 	"credence/fl"
 	"credence/fl/identity"
@@ -127,25 +128,25 @@ func (d *demo) prepare() error {
 	if err := identity.WriteFile(d.path("schema.yaml"), text); err != nil {
 		return err
 	}
-	f, err := parseJob("the demonstration's job", []byte(jobExample))
+	e, err := config.Parse("the demonstration's job", []byte(config.JobExample))
 	if err != nil {
 		return err
 	}
-	f.Rounds = d.opts.rounds
+	e.Rounds = d.opts.rounds
 	if fl.ProofLevel(d.opts.proof).Trained() {
-		d.trained(&f)
+		d.trained(&e.File)
 	}
-	if d.job, err = f.options(schema, string(text)); err != nil {
+	if d.job, _, err = e.Live(schema, string(text)); err != nil {
 		return err
 	}
-	second := strings.Replace(jobExample, "job: screening", "job: screening-2", 1)
+	second := strings.Replace(config.JobExample, "job: screening", "job: screening-2", 1)
 	return identity.WriteFile(d.path("job.yaml"), []byte(second))
 }
 
 // trained makes the demonstration's job one whose training is proven: logistic
 // regression, full batch. The rows are the largest hospital's, so that proofs
 // are no larger than they must be.
-func (d *demo) trained(f *jobFile) {
+func (d *demo) trained(f *config.File) {
 	most := 0
 	for _, part := range d.parts {
 		most = max(most, len(part))

@@ -8,6 +8,7 @@ import (
 
 	"credence/client"
 	"credence/datasets"
+	"credence/experiments/config"
 	"credence/fl"
 )
 
@@ -22,7 +23,7 @@ func newJobExample(a *app) *cobra.Command {
 		Use: "example", Short: "Print a job file with every key explained", Args: cobra.NoArgs,
 		Long:    "Prints a complete job file to start from.",
 		Example: "  credence job example > job.yaml",
-		RunE:    func(*cobra.Command, []string) error { a.write(jobExample); return nil },
+		RunE:    func(*cobra.Command, []string) error { a.write(config.JobExample); return nil },
 	}
 }
 
@@ -30,12 +31,17 @@ func newSubmit(a *app) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use: "submit JOB.YAML", Short: "Submit a job", Args: cobra.ExactArgs(1),
-		Long:    "Submits a job and moves its budget into escrow. The nodes' own policies decide\nwhich of them take part.",
+		Long: `Submits a job and moves its budget into escrow. The nodes' own policies decide
+which of them take part. The file may be one that "credence experiment run"
+simulates: what matters there alone is left aside, and said.`,
 		Example: "  credence job submit job.yaml --dir lab",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			options, err := loadJob(args[0])
+			options, notes, err := loadJob(args[0])
 			if err != nil {
 				return err
+			}
+			for _, note := range notes {
+				a.warn(note)
 			}
 			return a.withParty(cmd.Context(), dir, func(p *party) error {
 				spec, err := p.remote.SubmitJob(cmd.Context(), options)
@@ -185,9 +191,9 @@ func checkData(d client.DataSource) error {
 		return err
 	}
 	if d.TestCSV != "" {
-		_, _, _, err = datasets.LoadCSVPair(d.CSV, d.TestCSV, schema)
+		_, _, _, err = datasets.LoadPair(d.CSV, d.TestCSV, schema)
 	} else {
-		_, _, _, err = datasets.LoadCSV(d.CSV, schema)
+		_, _, _, err = datasets.Load(d.CSV, schema)
 	}
 	return err
 }

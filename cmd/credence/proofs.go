@@ -57,7 +57,7 @@ func jobFlag(cmd *cobra.Command, jobs *[]string) {
 func draftJobs(agg *aggregator.Aggregator, paths []string) ([]fl.JobSpec, error) {
 	var out []fl.JobSpec
 	for _, path := range paths {
-		options, err := loadJob(path)
+		options, _, err := loadJob(path)
 		if err != nil {
 			return nil, err
 		}

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "listening": listening, "clinics": clinics, "capture": capture, "garble": garble,
+			"exits": exits, "freeport": freePort, "listening": listening, "clinics": clinics, "capture": capture, "garble": garble, "appears": appears,
 		},
 	})
 }
@@ -60,6 +60,24 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], l.Addr().String())
 	ts.Check(l.Close())
+}
+
+// appears FILE: waits until the file is there.
+func appears(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ts.Fatalf("%s did not appear", args[0])
+		}
+	}
 }
 
 // listening ADDRESS: waits until somebody listens there.

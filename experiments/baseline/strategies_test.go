@@ -2,6 +2,7 @@ package baseline_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"credence/datasets"
@@ -55,7 +56,7 @@ func TestEveryStrategyLearns(t *testing.T) {
 	}
 	for name, change := range jobs {
 		job := smallJob(12)
-		job.ID, job.Strategy.Name = fl.JobID(name), name
+		job.ID, job.Strategy.Name = fl.JobID(strings.ReplaceAll(name, "_", "-")), name
 		change(&job)
 		var last baseline.Version
 		got, err := baseline.Federate(t.Context(), suite, job, clients, 2, func(v baseline.Version) error { last = v; return nil })

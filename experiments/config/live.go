@@ -1,0 +1,84 @@
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"credence/client"
+	"credence/datasets"
+	"credence/models"
+)
+
+// Live returns the file as a job for a federation, with the text of its
+// schema, which must have been read from Schema (or be that of data.set). Notes
+// name the sections that say nothing to a federation. What would make several
+// jobs of the file is an error.
+func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOptions, notes []string, err error) {
+	f := e.File
+	for _, key := range []string{"sweep", "seeds", "repeats"} {
+		several := map[string]bool{"sweep": len(f.Sweep) > 0, "seeds": len(f.Seeds) > 0, "repeats": f.Repeats > 1}[key]
+		if several {
+			return o, nil, &Error{File: e.name, Line: e.Line(key), Problem: key + ": a federation trains one job a file; remove this, or simulate it: credence experiment run " + e.name}
+		}
+	}
+	for _, s := range []struct {
+		key, why string
+	}{
+		{"data", "the nodes bring their own"}, {"partition", "the nodes have their own rows"},
+		{"attacks", "a federation's nodes attack on their own account"}, {"simulation", "a federation encrypts and, from proof level bounded, attests"},
+	} {
+		if e.Line(s.key) > 0 {
+			notes = append(notes, fmt.Sprintf("%s: line %d: %s is left aside: %s", e.name, e.Line(s.key), s.key, s.why))
+		}
+	}
+	if f.Schema == "" && f.Data.Set == "" {
+		return o, nil, &Error{File: e.name, Problem: "schema is missing: want the path of a schema.yaml"}
+	}
+	m, err := e.Fit(schema)
+	if err != nil {
+		return o, nil, err
+	}
+	return client.JobOptions{
+		Job: f.Job, SchemaText: text, Model: m.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy,
+		Rounds: f.Rounds, CohortSize: f.CohortSize, MinCohort: f.MinCohort, RoundDeadline: int(f.RoundDeadline / time.Second),
+		ProofLevel: f.ProofLevel, Trained: f.Trained, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
+	}, notes, nil
+}
+
+// Fit returns the file with the model's inputs and classes taken from the
+// schema, and refuses a model or an attack that does not fit it.
+func (e *Experiment) Fit(schema *datasets.Schema) (File, error) {
+	f, err := e.File.Fit(schema)
+	if err != nil {
+		return f, &Error{File: e.name, Line: e.Line("model"), Problem: err.Error(), Err: err}
+	}
+	return f, nil
+}
+
+// Fit is Experiment.Fit for a cell of a sweep; its errors have no line.
+func (f File) Fit(schema *datasets.Schema) (File, error) {
+	inputs, classes := schema.Features(), len(schema.Classes())
+	if f.Model.Inputs == 0 {
+		f.Model.Inputs = inputs
+	}
+	if f.Model.Classes == 0 {
+		f.Model.Classes = classes
+	}
+	if f.Model.Inputs != inputs || f.Model.Classes != classes {
+		return f, fmt.Errorf("model: it has %d inputs and %d classes, the schema %s has %d and %d; leave both out of the file",
+			f.Model.Inputs, f.Model.Classes, schema.Name, inputs, classes)
+	}
+	model, err := models.New(f.Model)
+	if err != nil {
+		return f, err
+	}
+	if _, err := client.CompleteStrategy(f.Strategy, f.Training, model); err != nil {
+		return f, fmt.Errorf("training: %w", err)
+	}
+	for _, a := range f.Attacks {
+		if err := a.Fit(inputs, classes); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}

@@ -50,8 +50,8 @@ func TestTrainedExample(t *testing.T) {
 		t.Fatal("the example does not say how to choose level trained")
 	}
 	part, _, _ = strings.Cut(part, "\n\n")
-	text := config.JobExample + "\ndata: {set: breast-cancer}\npartition: {method: iid, clients: 4}\ntrained:\n" + strings.ReplaceAll(part, "#   ", "   ") + "\n"
-	for old, by := range map[string]string{`proof_level: "" `: "proof_level: trained", "  epochs: 2": "  steps: 2"} {
+	text := config.JobExample + "\npartition: {method: iid, clients: 4}\ntrained:\n" + strings.ReplaceAll(part, "#   ", "   ") + "\n"
+	for old, by := range map[string]string{`proof_level: "" `: "proof_level: trained", "  epochs: 2": "  steps: 2", "schema: schema.yaml": "data: {set: breast-cancer}"} {
 		text = strings.Replace(text, old, by, 1)
 	}
 	set := schema(t, datasets.BreastCancer)
@@ -81,6 +81,10 @@ func TestTrainedExample(t *testing.T) {
 	}
 	if _, err := e.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
 		t.Errorf("as a simulation: %v", err)
+	}
+	swept := parse(t, strings.Replace(text, "proof_level: trained", "sweep: {proof_level: [none, trained]}", 1))
+	if _, err := swept.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
+		t.Errorf("as one of a sweep: %v", err)
 	}
 }
 

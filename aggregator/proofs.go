@@ -49,6 +49,9 @@ func shapes(suite *he.Suite) ([]*rlwe.Shape, error) {
 // could forge proofs; documents and screens say "local" for ever after. Jobs at
 // level trained need keys of their own; they need not be submitted yet.
 func (a *Aggregator) SetUpProofs(ctx context.Context, cache string, progress zk.Progress, jobs ...fl.JobSpec) error {
+	if current, err := a.currentProofKeys(ctx); err == nil && len(jobs) > 0 && current.Setup != fl.SetupLocal {
+		return fmt.Errorf("the federation's proof keys come from a %s: keys made here for job %s would put a local set-up in the place of all of them, and a document names keys of one origin; run such jobs in a federation with local keys", current.Setup, jobs[0].Job)
+	}
 	keys, err := zk.OpenStore(cache)
 	if err != nil {
 		return err

@@ -136,9 +136,14 @@ func (j *Job) Circuits() []string {
 }
 
 // Missing returns the circuits of the job that a proof-keys document names no
-// keys for.
+// keys for, or, of a local set-up, keys of another one than the encryption's: a
+// later job with larger tables has brought its own.
 func (j *Job) Missing(keys fl.ProofKeys) []string {
-	return slices.DeleteFunc(j.Circuits(), func(name string) bool { _, ok := keys.Circuit(name); return ok })
+	linked, _ := keys.Circuit(j.linked.Name)
+	return slices.DeleteFunc(j.Circuits(), func(name string) bool {
+		c, ok := keys.Circuit(name)
+		return ok && (keys.Setup != fl.SetupLocal || c.SRS == linked.SRS)
+	})
 }
 
 // SameKeys reports whether two proof-keys documents name the same keys for the

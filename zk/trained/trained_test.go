@@ -168,6 +168,10 @@ func TestSetUp(t *testing.T) {
 		other := doc
 		other.Circuits = append([]fl.CircuitKeys(nil), doc.Circuits...)
 		other.Circuits[1].Manifest = fl.Digest{1}
+		other.Circuits[1].SRS = fl.Digest{1}
+		if missing := j.Missing(other); len(missing) != 1 || missing[0] != names[1] {
+			t.Errorf("%s: %v are missing where one is of another set-up", name, missing)
+		}
 		if j.SameKeys(doc, other) {
 			t.Errorf("%s: other keys are the same", name)
 		}

@@ -50,7 +50,7 @@ their own: name their files with --job.`,
 }
 
 func jobFlag(cmd *cobra.Command, jobs *[]string) {
-	cmd.Flags().StringArrayVar(jobs, "job", nil, "file of a job at level trained (repeatable)")
+	cmd.Flags().StringArrayVar(jobs, "job", nil, "`file` of a job at level trained (repeatable)")
 }
 
 // draftJobs reads job files as far as proof keys follow from them.
@@ -140,7 +140,7 @@ func (a *app) printProofs(cmd *cobra.Command, agg *aggregator.Aggregator) error 
 	a.result(keys, func() {
 		a.printf("Proof keys of %s, set-up %s\n", keys.AdoptedAt.Format(time.RFC3339), keys.Setup)
 		for _, c := range keys.Circuits {
-			a.printf("  %-60s %s\n", c.Shape, c.Manifest.Short())
+			a.printf("  %s  %s\n", c.Manifest.Short(), c.Shape)
 		}
 		if keys.Setup == fl.SetupLocal {
 			a.printf("%s\n", localSetupNotice)

@@ -38,6 +38,7 @@ var confined = map[string][]string{
 	"google.golang.org/grpc":         {"fl/flpb", "client", "aggregator", "cmd", "experiments"},
 	"google.golang.org/protobuf":     {"fl/flpb", "models", "client", "aggregator", "cmd", "experiments"},
 	"modernc.org/sqlite":             {"aggregator"},
+	"gonum.org/v1/plot":              {"experiments"},
 	"github.com/spf13":               {"cmd"},
 }
 
@@ -250,6 +251,9 @@ func TestImportRulesBite(t *testing.T) {
 		{"models", "github.com/tuneinsight/lattigo/v5/ring", true, true},
 		{"datasets", "gorgonia.org/tensor", false, true},
 		{"datasets", "google.golang.org/grpc", false, true},
+		{"datasets", "gonum.org/v1/plot", false, true},
+		{"datasets", "github.com/parquet-go/parquet-go", false, false},
+		{"experiments/plots", "gonum.org/v1/plot/vg", false, false},
 		{"client", "credence/models", false, false},
 		{"client", "credence/aggregator", false, true},
 		{"client", "credence/aggregator/store", true, true},

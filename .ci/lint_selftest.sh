@@ -44,6 +44,7 @@ aggregator    gorgonia.org/gorgonia                 code
 he            github.com/consensys/gnark/frontend   code
 client        modernc.org/sqlite                    code
 aggregator    github.com/spf13/cobra                code
+datasets      gonum.org/v1/plot                     code
 LIST
 
 # Every folder that is named is a package.

@@ -193,9 +193,9 @@ func (c Config) load(schemaText string) (train, test fl.Examples, err error) {
 			continue
 		}
 		if d.TestCSV != "" {
-			train, test, _, err = datasets.LoadCSVPair(d.CSV, d.TestCSV, schema)
+			train, test, _, err = datasets.LoadPair(d.CSV, d.TestCSV, schema)
 		} else {
-			train, test, _, err = datasets.LoadCSV(d.CSV, schema)
+			train, test, _, err = datasets.Load(d.CSV, schema)
 		}
 		return train, test, err
 	}

@@ -30,43 +30,13 @@ const (
 // the file's. test has no rows when the split method is none.
 //
 // Errors are *Error with file, line and column; see the sentinels. A schema
-// whose test rows are in another file needs LoadCSVPair.
+// whose test rows are in another file needs LoadPair.
 func LoadCSV(path string, s *Schema) (train, test fl.Examples, report Report, err error) {
 	err = withFile(path, func(r io.Reader) error {
 		train, test, report, err = ReadCSV(path, r, s)
 		return err
 	})
 	return train, test, report, err
-}
-
-// LoadCSVPair reads training rows from one file and test rows from another,
-// for a schema with `split: {method: file}`. Figures of the node's own
-// (imputed means, per-node scales) come from the training file alone.
-func LoadCSVPair(trainPath, testPath string, s *Schema) (train, test fl.Examples, report Report, err error) {
-	if err := s.Validate(); err != nil {
-		return train, test, report, err
-	}
-	if s.Split.Method != SplitFile {
-		return train, test, report, &Error{Kind: ErrSplit, File: testPath,
-			Problem: "a second file was given, but the schema splits by " + string(s.withDefaults().Split.Method), Remedy: "set `split: {method: file}` or give one file"}
-	}
-	e := newEncoder(s)
-	for _, part := range []struct {
-		path string
-		test bool
-	}{{trainPath, false}, {testPath, true}} {
-		err := withFile(part.path, func(r io.Reader) error {
-			return readRecords(part.path, r, e.s, e.header, func(rec []string, line, row int) error {
-				return e.add(rec, line, row, part.test)
-			})
-		})
-		if err != nil {
-			return train, test, report, err
-		}
-	}
-	e.file = trainPath
-	train, test, _, _, err = e.finish()
-	return train, test, e.report, err
 }
 
 // ReadCSV is LoadCSV from a reader; name is what errors call it. The reader is
@@ -116,8 +86,7 @@ func withFile(path string, read func(io.Reader) error) error {
 // skipped), calls header once and then row for every data record. The record
 // is only valid during the call.
 func readRecords(name string, r io.Reader, s *Schema,
-	header func(file string, line int, names []string, fields int) error,
-	row func(record []string, line, row int) error,
+	header headerFunc, row rowFunc,
 ) error {
 	meter := &meter{r: r, name: name, record: MaxRecordBytes, file: MaxFileBytes}
 	br := bufio.NewReader(meter)
@@ -228,7 +197,9 @@ func (m *meter) Read(p []byte) (int, error) {
 type Table struct {
 	Header []string   // column names; from the schema if the file has none
 	Rows   [][]string // trimmed cells
-	Lines  []int      // line of each row in its file, counted from 1
+	Lines  []int      // line of each row in its file, counted from 1; its number where files have no lines
+
+	counted bool // Lines are numbers of rows
 }
 
 // maxTableCells bounds a Table (16 bytes a cell and its text).
@@ -242,8 +213,17 @@ func ReadTable(name string, r io.Reader, s *Schema) (*Table, error) {
 	}
 	s = s.withDefaults()
 	t := &Table{}
-	err := readRecords(name, r, s,
-		func(file string, line int, names []string, fields int) error {
+	header, row := t.collect(name, s)
+	if err := readRecords(name, r, s, header, row); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// collect returns functions that add a file's records to the table. s has its
+// defaults.
+func (t *Table) collect(name string, s *Schema) (headerFunc, rowFunc) {
+	return func(file string, line int, names []string, fields int) error {
 			if err := newEncoder(s).header(file, line, names, fields); err != nil {
 				return err
 			}
@@ -262,11 +242,7 @@ func ReadTable(name string, r io.Reader, s *Schema) (*Table, error) {
 			}
 			t.Rows, t.Lines = append(t.Rows, cells), append(t.Lines, line)
 			return nil
-		})
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+		}
 }
 
 // Column returns the cells of the named column, one a row.

@@ -150,7 +150,7 @@ func TestDelimiterAndExtraColumns(t *testing.T) {
 	same(t, "train", train, fl.Examples{Rows: 1, Features: 1, Classes: 2, X: []float32{1.5}, Y: []int32{1}})
 }
 
-func TestLoadCSVPair(t *testing.T) {
+func TestLoadPair(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -161,7 +161,7 @@ func TestLoadCSVPair(t *testing.T) {
 	}
 	s := parse(t, strings.Replace(plain, "kind: numeric", "kind: numeric, normalise: per-node", 1)+"split: {method: file}\n")
 	trainPath, testPath := write("train.csv", "1,0\n3,1\n"), write("test.csv", "5,1\n")
-	train, test, report, err := LoadCSVPair(trainPath, testPath, s)
+	train, test, report, err := LoadPair(trainPath, testPath, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,13 +171,13 @@ func TestLoadCSVPair(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	var e *Error
-	if _, _, _, err := LoadCSVPair(trainPath, write("bad.csv", "5,1\n6,2\n"), s); !errors.Is(err, ErrLabel) || !errors.As(err, &e) || e.Line != 2 || filepath.Base(e.File) != "bad.csv" {
+	if _, _, _, err := LoadPair(trainPath, write("bad.csv", "5,1\n6,2\n"), s); !errors.Is(err, ErrLabel) || !errors.As(err, &e) || e.Line != 2 || filepath.Base(e.File) != "bad.csv" {
 		t.Errorf("a label unseen in the schema, in the test file: %v", err)
 	}
 	if _, _, _, err := LoadCSV(trainPath, s); !errors.Is(err, ErrSplit) {
 		t.Errorf("one file of two: got %v, want ErrSplit", err)
 	}
-	if _, _, _, err := LoadCSVPair(trainPath, testPath, parse(t, plain)); !errors.Is(err, ErrSplit) {
+	if _, _, _, err := LoadPair(trainPath, testPath, parse(t, plain)); !errors.Is(err, ErrSplit) {
 		t.Errorf("two files, no split: got %v, want ErrSplit", err)
 	}
 	if _, _, _, err := LoadCSV(filepath.Join(dir, "none.csv"), parse(t, plain)); !errors.Is(err, os.ErrNotExist) {

@@ -7,7 +7,8 @@
 //   - [Schema]: what the columns of a CSV file mean, how missing values and
 //     scales are handled, which rows are held out. A job names a schema by its
 //     [Schema.Digest].
-//   - [LoadCSV] and [LoadIDX]: strict, bounded loaders.
+//   - [Load]: a strict, bounded loader of CSV, Parquet and NumPy files by one
+//     schema; [LoadIDX], [LoadNPZArrays], [ReadCIFAR], [ReadLEAF]: of images.
 //   - [Builtin]: two small public data sets of real measurements, embedded,
 //     with one fixed split each.
 //   - [IID], [Dirichlet], [QuantitySkew], [ByValue]: seeded partitioners.

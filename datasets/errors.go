@@ -37,6 +37,7 @@ type Error struct {
 	Kind    error  // one of the sentinels above
 	File    string // file, or the name given to a reader; may be empty
 	Line    int    // counted from 1; 0 if it does not apply
+	Row     int    // counted from 1, of files that have rows and no lines; 0 if it does not apply
 	Column  string // column name from the schema or header; may be empty
 	Problem string
 	Remedy  string // may be empty
@@ -54,6 +55,9 @@ func (e *Error) Error() string {
 	var at []string
 	if e.Line > 0 {
 		at = append(at, "line "+strconv.Itoa(e.Line))
+	}
+	if e.Row > 0 {
+		at = append(at, "row "+strconv.Itoa(e.Row))
 	}
 	if e.Column != "" {
 		at = append(at, "column "+strconv.Quote(e.Column))

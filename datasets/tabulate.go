@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 
 	"credence/fl"
 	"credence/zk/tabular"
@@ -99,9 +98,7 @@ func load(path, testPath string, s *Schema) (Loaded, error) {
 		if p == "" {
 			continue
 		}
-		err := withFile(p, func(r io.Reader) error {
-			return readRecords(p, r, e.s, e.header, func(rec []string, line, row int) error { return e.add(rec, line, row, i == 1) })
-		})
+		err := eachRecord(p, e.s, e.header, func(rec []string, line, row int) error { return e.add(rec, line, row, i == 1) })
 		if err != nil {
 			return Loaded{}, err
 		}

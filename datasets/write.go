@@ -57,6 +57,9 @@ func FromTable(name string, t *Table, s *Schema) (*Dataset, error) {
 			return nil, &Error{Kind: ErrFormat, File: name, Line: line, Problem: fmt.Sprintf("%d cells in a table of %d columns", len(row), len(t.Header)), Remedy: "mend the table"}
 		}
 		if err := e.add(row, line, i, false); err != nil {
+			if t.counted {
+				err = countedError(err)
+			}
 			return nil, err
 		}
 	}

@@ -20,7 +20,7 @@ func newExperiment(a *app) *cobra.Command {
 	cmd := group("experiment", "Simulate federations (a researcher's commands)", `Trains virtual clients in this process by the rules of a live federation, with
 every combination and seed that a file asks for, and keeps the results in a
 folder. The same file is a job for a live federation.`)
-	cmd.AddCommand(newExperimentInit(a), newExperimentRun(a))
+	cmd.AddCommand(newExperimentInit(a), newExperimentRun(a), newExperimentReport(a), newExperimentCompare(a))
 	return cmd
 }
 

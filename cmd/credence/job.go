@@ -186,9 +186,9 @@ func checkData(d client.DataSource) error {
 		return err
 	}
 	if d.TestCSV != "" {
-		_, _, _, err = datasets.LoadCSVPair(d.CSV, d.TestCSV, schema)
+		_, _, _, err = datasets.LoadPair(d.CSV, d.TestCSV, schema)
 	} else {
-		_, _, _, err = datasets.LoadCSV(d.CSV, schema)
+		_, _, _, err = datasets.Load(d.CSV, schema)
 	}
 	return err
 }

@@ -125,7 +125,7 @@ standard error. CREDENCE_DIR stands for --dir where that is missing.`)
 		a.started, a.help = true, cmd.CommandPath()
 		return a.checkLog()
 	}
-	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newExperiment(a), newModel(a), newLedger(a), newLog(a), newWitness(a), newAudit(a), newVersion(a))
+	root.AddCommand(newDemo(a), newFederation(a), newAggregator(a), newNode(a), newJob(a), newExperiment(a), newDataset(a), newModel(a), newLedger(a), newLog(a), newWitness(a), newAudit(a), newVersion(a))
 	a.checkArguments(root)
 	return root
 }

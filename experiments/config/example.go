@@ -94,7 +94,7 @@ data:
 #   dirichlet  label skew: alpha (0.1 is very uneven), min_rows
 #   quantity   sizes differ: alpha, min_rows
 #   labels     each client has rows of few classes: labels_each
-#   column     one client for each value of a column: column (files only)
+#   column     one client for each value of a column: column (files, femnist)
 # held_out: server keeps the test rows (default); clients deals them to these.
 # weak: {fraction: 0.2, max_shards: 1}: clients that train a part of a model.
 # seed: of the division; default: that of the repeat.

@@ -46,7 +46,7 @@ type File struct {
 // Data names the rows of a simulation: either a set that the program knows, or
 // files that follow the schema.
 type Data struct {
-	Set      string `yaml:"set,omitempty"`       // of datasets.BuiltinNames
+	Set      string `yaml:"set,omitempty"`       // of datasets.BuiltinNames or download.Names
 	File     string `yaml:"file,omitempty"`      // path from the experiment's folder
 	TestFile string `yaml:"test_file,omitempty"` // of a schema that splits by file
 }

@@ -120,7 +120,7 @@ func TestRefusals(t *testing.T) {
 		"alpha of iid":       {replace("method: dirichlet", "method: iid"), line("  alpha: 0.5") + ": partition.alpha: belongs to dirichlet and quantity, not to iid"},
 		"weak fraction":      {replace("min_rows: 10", "min_rows: 10\n  weak: {fraction: 1, max_shards: 1}"), "partition.weak: fraction 1: want a number above 0 and below 1"},
 		"weak shards":        {replace("min_rows: 10", "min_rows: 10\n  weak: {fraction: 0.5, max_shards: 0}"), "partition.weak: max_shards 0: want the number of ciphertexts"},
-		"data set":           {replace("  set: breast-cancer\n", "  set: mnist\n"), line("  set: breast-cancer\n") + `: data.set: there is no data set "mnist": want one of breast-cancer, digits`},
+		"data set":           {replace("  set: breast-cancer\n", "  set: minst\n"), line("  set: breast-cancer\n") + `: data.set: there is no data set "minst": want one of breast-cancer, digits, mnist, fashion-mnist, cifar-10, femnist`},
 		"schema with a set":  {replace("repeats: 3", "repeats: 3\nschema: s.yaml"), "schema: data.set brings its own schema"},
 		"file and no schema": {replace("  set: breast-cancer\n", "  file: rows.csv\n"), "data.file: a file needs a schema"},
 		"seeds and repeats":  {replace("repeats: 3", "repeats: 3\nseeds: [1]"), line("repeats: 3") + ": repeats: repeats and seeds exclude each other"},

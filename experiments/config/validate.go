@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"credence/datasets"
+	"credence/datasets/download"
 	"credence/fl"
 	"credence/he"
 )
@@ -100,8 +101,8 @@ func (f *File) validateData() *mistake {
 	switch {
 	case d.Set != "" && d.File != "":
 		return wrong("data", "set and file exclude each other")
-	case d.Set != "" && !slices.Contains(datasets.BuiltinNames(), d.Set):
-		return wrong("data.set", "there is no data set %q: want one of %s", d.Set, strings.Join(datasets.BuiltinNames(), ", "))
+	case d.Set != "" && !slices.Contains(sets(), d.Set):
+		return wrong("data.set", "there is no data set %q: want one of %s", d.Set, strings.Join(sets(), ", "))
 	case d.Set != "" && f.Schema != "":
 		return wrong("schema", "data.set brings its own schema; leave this out, or name a file of your own under data.file")
 	case d.File != "" && f.Schema == "":
@@ -127,8 +128,10 @@ func (f *File) validatePartition() *mistake {
 		return wrong("partition.clients", "method column makes one client for each value of the column; leave this out")
 	case p.Method == ByColumn && p.Column == "":
 		return wrong("partition", "column is missing: want the name of the column that says whose row it is")
-	case p.Method == ByColumn && f.Data.Set != "":
-		return wrong("partition.method", "the built-in sets have no column that says whose row it is; use data.file")
+	case p.Method == ByColumn && f.Data.Set == download.FEMNIST && p.Column != download.UserColumn:
+		return wrong("partition.column", "%q: femnist has the column %s, of writers", p.Column, download.UserColumn)
+	case p.Method == ByColumn && f.Data.Set != "" && f.Data.Set != download.FEMNIST:
+		return wrong("partition.method", "the sets that have names, but femnist, have no column that says whose row it is; use data.file")
 	case p.Method != ByColumn && p.Column != "":
 		return wrong("partition.column", "belongs to method column, not to %s", p.Method)
 	case p.Method != ByColumn && (p.Clients < 2 || p.Clients > maxClients):
@@ -203,3 +206,6 @@ func (f *File) validateSimulation() *mistake {
 }
 
 const maxWorkers = 1024
+
+// sets are the names that data.set understands.
+func sets() []string { return append(datasets.BuiltinNames(), download.Names()...) }

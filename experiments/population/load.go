@@ -1,13 +1,14 @@
 package population
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"credence/datasets"
+	"credence/datasets/download"
 	"credence/experiments/config"
 	"credence/fl"
 )
@@ -26,6 +27,11 @@ type Data struct {
 // LoadSchema reads the schema of an experiment or a job: the file that it
 // names, relative to its own folder, or that of its built-in data set.
 func LoadSchema(e *config.Experiment) (*datasets.Schema, string, error) {
+	if set, ok := download.Named(e.Data.Set); ok {
+		schema := set.Schema()
+		text, err := schema.YAML()
+		return schema, string(text), err
+	}
 	if e.Data.Set != "" {
 		set, err := datasets.Builtin(e.Data.Set)
 		if err != nil {
@@ -100,6 +106,12 @@ func load(e *config.Experiment) (*Data, error) {
 		return nil, err
 	}
 	d := &Data{Schema: schema, SchemaText: text, file: e.Data.Set}
+	if set, ok := download.Named(e.Data.Set); ok {
+		if err := d.fetched(set); err != nil {
+			return nil, e.At("data.set", err)
+		}
+		return d, nil
+	}
 	if e.Data.Set != "" {
 		set, err := datasets.Builtin(e.Data.Set)
 		if err != nil {
@@ -109,14 +121,19 @@ func load(e *config.Experiment) (*Data, error) {
 		return d, nil
 	}
 	d.file = beside(e, e.Data.File)
-	switch ending := strings.ToLower(filepath.Ext(d.file)); {
-	case ending != ".csv":
-		return nil, e.At("data.file", fmt.Errorf("%q: files that end in .csv are understood", ending))
+	known := func(ending string) bool { return strings.HasSuffix(strings.ToLower(d.file), ending) }
+	switch {
+	case !slices.ContainsFunc(datasets.Formats(), known):
+		return nil, e.At("data.file", fmt.Errorf("%q: files that end in %s are understood", filepath.Ext(d.file), strings.Join(datasets.Formats(), ", ")))
 	case e.Data.TestFile != "":
-		d.Train, d.Test, _, err = datasets.LoadCSVPair(d.file, beside(e, e.Data.TestFile), schema)
+		d.Train, d.Test, _, err = datasets.LoadPair(d.file, beside(e, e.Data.TestFile), schema)
 		return d, err
 	}
-	set, err := readTable(d.file, schema)
+	table, err := datasets.LoadRecords(d.file, schema)
+	if err != nil {
+		return nil, err
+	}
+	set, err := datasets.FromTable(d.file, table, schema)
 	if err != nil {
 		return nil, err
 	}
@@ -124,18 +141,26 @@ func load(e *config.Experiment) (*Data, error) {
 	return d, nil
 }
 
-func (d *Data) take(set *datasets.Dataset) {
-	d.Train, d.Test, d.table, d.rows = set.Train, set.Test, set.Table, [2][]int{set.TrainRows, set.TestRows}
+// fetched reads a set from the cache; its users are a column to divide by.
+func (d *Data) fetched(set download.Set) error {
+	rows, err := set.Load(download.Cache())
+	if err != nil {
+		return err
+	}
+	d.Train, d.Test = rows.Train, rows.Test
+	if rows.TrainUsers == nil {
+		return nil
+	}
+	d.table = &datasets.Table{Header: []string{download.UserColumn}}
+	for part, users := range [][]string{rows.TrainUsers, rows.TestUsers} {
+		for _, u := range users {
+			d.rows[part] = append(d.rows[part], len(d.table.Rows))
+			d.table.Rows = append(d.table.Rows, []string{u})
+		}
+	}
+	return nil
 }
 
-func readTable(path string, schema *datasets.Schema) (*datasets.Dataset, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the data: %w", err)
-	}
-	table, err := datasets.ReadTable(path, f, schema)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return datasets.FromTable(path, table, schema)
+func (d *Data) take(set *datasets.Dataset) {
+	d.Train, d.Test, d.table, d.rows = set.Train, set.Test, set.Table, [2][]int{set.TrainRows, set.TestRows}
 }

@@ -157,9 +157,10 @@ func TestRefusals(t *testing.T) {
 		"column":       {"a,1,no,train\nb,2,yes,train\n", strings.Replace(byWard, "column: ward", "column: war", 1), `x.yaml: line 4: partition: datasets: column "war": the table has no such column`},
 		"too many clients": {"a,1,no,train\nb,2,yes,train\n", strings.Replace(byWard, "method: column, column: ward, held_out: clients", "method: iid, clients: 3", 1),
 			"x.yaml: line 4: partition: datasets: 2 rows cannot give 3 clients at least 1 each"},
-		"no file":   {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "row.csv", 1), "row.csv: no such file"},
-		"no schema": {"a,1,no,train\n", strings.Replace(byWard, "schema.yaml", "scheme.yaml", 1), "x.yaml: line 2: schema: reading the schema: "},
-		"ending":    {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "rows.xls", 1), `x.yaml: line 3: data.file: ".xls": files that end in .csv are understood`},
+		"no file":     {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "row.csv", 1), "row.csv: no such file"},
+		"no schema":   {"a,1,no,train\n", strings.Replace(byWard, "schema.yaml", "scheme.yaml", 1), "x.yaml: line 2: schema: reading the schema: "},
+		"not fetched": {"", "data: {set: mnist}\npartition: {method: iid, clients: 2}\n", "x.yaml: line 2: data.set: data set mnist: "},
+		"ending":      {"a,1,no,train\n", strings.Replace(byWard, "rows.csv", "rows.xls", 1), `x.yaml: line 3: data.file: ".xls": files that end in .csv, .csv.gz, .parquet, .npz are understood`},
 	} {
 		e := experiment(t, folder(t, c.rows), c.text)
 		d, err := population.Load(e)
@@ -187,5 +188,33 @@ func TestBuiltinSchema(t *testing.T) {
 	b, err2 := again.Digest()
 	if err != nil || err2 != nil || a != b {
 		t.Errorf("another schema: %v, %v", err, err2)
+	}
+}
+
+// FEMNIST has a client for each writer; a set that was fetched needs no schema.
+func TestWriters(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("CREDENCE_DATASETS", cache)
+	pixels := strings.TrimSuffix(strings.Repeat("0.5,", 784), ",")
+	for part, users := range map[string][]string{"train": {"ann", "bob", "bob"}, "test": {"ann", "bob", "bob"}} {
+		var data []string
+		for _, u := range slices.Compact(slices.Clone(users)) {
+			n := count(users, u)
+			x := strings.TrimSuffix(strings.Repeat("["+pixels+"],", n), ",")
+			y := strings.TrimSuffix(strings.Repeat("61,", n), ",")
+			data = append(data, fmt.Sprintf(`"%s": {"x": [%s], "y": [%s]}`, u, x, y))
+		}
+		text := fmt.Sprintf(`{"users": ["ann", "bob"], "num_samples": [1, 2], "user_data": {%s}}`, strings.Join(data, ", "))
+		dir := filepath.Join(cache, "femnist", part)
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "a.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clients := divide(t, "data: {set: femnist}\npartition: {method: column, column: user, held_out: clients}\n", 1)
+	if len(clients) != 2 || clients[0].Node != "ann" || clients[1].Train.Rows != 2 || clients[1].Test.Rows != 2 || clients[1].Train.Y[0] != 61 {
+		t.Errorf("%d clients, %s with %d rows", len(clients), clients[0].Node, clients[0].Train.Rows)
 	}
 }

@@ -48,6 +48,8 @@ def forward(spec, tensors, x):
             h = h.reshape(len(h), -1) @ w.T + b
             if i < layers - 1:
                 h = act(h)
+    if spec["kind"] == "linear":
+        return h  # scores, not probabilities
     if spec["kind"] == "logistic":
         h = np.concatenate([np.zeros_like(h), h], axis=1)
     h = np.exp(h - h.max(axis=1, keepdims=True))

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"credence/fl"
 	"credence/he"
@@ -219,7 +220,7 @@ func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Diges
 	var proven []provenClaim
 	claims := iter.Seq[zk.Claim](func(yield func(zk.Claim) bool) {
 		for i, client := range seal.Clients {
-			claim, places, h, err := n.claimOf(ctx, seal.Headers[i], client, plan, planID, p)
+			claim, places, h, err := n.claimOf(ctx, seal.Headers[i], client, seal.Accepted[i], plan, planID, p)
 			if err != nil {
 				failed = fmt.Errorf("the sealed update of %s: %w", client, err)
 				return
@@ -262,11 +263,11 @@ func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Diges
 }
 
 // claimOf fetches the attestation that a sealed header names.
-func (n *Node) claimOf(ctx context.Context, header fl.Digest, client fl.NodeID, plan fl.Plan, planID fl.Digest, p *proofKeys) (zk.Claim, []int, fl.UpdateHeader, error) {
+func (n *Node) claimOf(ctx context.Context, header fl.Digest, client fl.NodeID, accepted time.Time, plan fl.Plan, planID fl.Digest, p *proofKeys) (zk.Claim, []int, fl.UpdateHeader, error) {
 	fail := func(err error) (zk.Claim, []int, fl.UpdateHeader, error) {
 		return zk.Claim{}, nil, fl.UpdateHeader{}, err
 	}
-	h, _, err := n.verifyHeader(ctx, header, client, planID, plan)
+	h, _, err := n.verifyHeader(ctx, header, client, accepted, planID, plan)
 	if err != nil {
 		return fail(err)
 	}

@@ -152,7 +152,11 @@ func Open(dir string, o Options) (*Node, error) {
 	if n.awaited, err = n.outbox.awaiting(); err != nil {
 		return nil, errors.Join(err, n.remote.Close(), holder.Close())
 	}
-	n.status = Status{Node: home.Node, Federation: home.Genesis.Federation, Address: config.Address, StartedAt: fl.Instant(o.Now()), Certificate: home.CertificateEnds()}
+	wronged, err := n.outbox.wronged()
+	if err != nil { // evidence for people, which no work rests on
+		n.log.Warn("cannot read what proves that a seal contradicts a receipt", "error", err)
+	}
+	n.status = Status{Node: home.Node, Federation: home.Genesis.Federation, Address: config.Address, StartedAt: fl.Instant(o.Now()), Certificate: home.CertificateEnds(), Wronged: wronged}
 	return n, nil
 }
 

@@ -118,16 +118,11 @@ func (m *Model) eachRow(params []float32, data fl.Examples, f func(row int, logi
 		for r := from; r < min(from+size, data.Rows); r++ {
 			rows = append(rows, r)
 		}
+		e.rows = len(rows)
 		e.setRows(data, rows, 0)
-		if err := e.run(); err != nil {
-			return err
-		}
-		logits, err := floats(e.logits, size*outputs)
-		if err != nil {
-			return fmt.Errorf("models: logits: %w", err)
-		}
+		e.run()
 		for i, r := range rows {
-			f(r, p, logSumExp(p, logits[i*outputs:][:outputs]))
+			f(r, p, logSumExp(p, e.logits[i*outputs:][:outputs]))
 		}
 	}
 	return nil

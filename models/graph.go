@@ -1,8 +1,8 @@
 package models
 
 import (
-	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 
 	_ "go4.org/unsafe/assume-no-moving-gc" // gorgonia 0.9.18 needs it, or it panics at start-up
@@ -12,19 +12,20 @@ import (
 	"credence/fl"
 )
 
-// engine is a compiled graph for a fixed number of rows, with the buffers that
-// it reads. It serves one goroutine at a time.
+// engine is a compiled graph for any number of rows up to its capacity, with
+// the buffers that it reads. It serves one goroutine at a time.
 type engine struct {
-	rows    int
-	purpose purpose
+	capacity int // rows that the buffers hold
+	rows     int // rows that the next run computes, at most capacity
+	purpose  purpose
 
 	x, targets []float32   // input buffers, row-major
-	params     [][]float32 // one buffer a tensor, dense weights transposed
-	machine    gorgonia.VM
+	params     [][]float32 // one buffer a tensor
+	steps      []step
 
-	logits gorgonia.Value
-	loss   gorgonia.Value
-	grads  []gorgonia.Value // as params; nil where purpose has no gradient
+	logits []float32
+	loss   []float32
+	grads  [][]float32 // as params; nil where purpose has no gradient
 }
 
 // purpose says what a graph computes: the logits when empty, else the loss, and
@@ -54,18 +55,37 @@ func (p purpose) gradient(tensor int) bool { return p[tensor] == 1 }
 // pools behind its type inference, in package variables.
 var buildMu sync.Mutex
 
-// acquire returns an idle engine of that shape or compiles one.
+// acquire returns an idle engine for runs of that many rows, the smallest that
+// has room, or compiles one. What an engine computes does not depend on its
+// capacity.
 func (m *Model) acquire(rows int, purpose purpose) (*engine, error) {
 	m.mu.Lock()
+	best := -1
 	for i, e := range m.idle {
-		if e.rows == rows && e.purpose == purpose {
-			m.idle = append(m.idle[:i], m.idle[i+1:]...)
-			m.mu.Unlock()
-			return e, nil
+		if e.capacity >= rows && e.purpose == purpose && (best < 0 || e.capacity < m.idle[best].capacity) {
+			best = i
 		}
 	}
+	if best >= 0 {
+		e := m.idle[best]
+		m.idle = append(m.idle[:best], m.idle[best+1:]...)
+		m.mu.Unlock()
+		e.rows = rows
+		return e, nil
+	}
 	m.mu.Unlock()
-	return m.compile(rows, purpose)
+	e, err := m.compile(m.capacity(rows), purpose)
+	if err != nil {
+		return nil, err
+	}
+	e.rows = rows
+	return e, nil
+}
+
+// capacity is the next power of two, so that clients with tables of many sizes
+// share a few graphs.
+func (m *Model) capacity(rows int) int {
+	return min(max(1<<bits.Len(uint(max(rows-1, 0))), 2), m.chunk)
 }
 
 // release keeps the engine for the next call, in place of the one that was
@@ -80,22 +100,66 @@ func (m *Model) release(e *engine) {
 	}
 }
 
-// compile builds the graph for rows examples, at least 2: gorgonia treats some
-// one-row matrices as vectors.
-func (m *Model) compile(rows int, purpose purpose) (*engine, error) {
+// network is a graph and the nodes that are read from it.
+type network struct {
+	graph  *gorgonia.ExprGraph
+	logits *gorgonia.Node
+	loss   *gorgonia.Node   // nil when predicting
+	grads  []*gorgonia.Node // one a tensor; nil where purpose has no gradient
+}
+
+// compile builds the graph for up to capacity examples, at least 2, and its tape.
+func (m *Model) compile(capacity int, purpose purpose) (*engine, error) {
+	e, n, err := m.build(capacity, purpose)
+	if err != nil {
+		return nil, err
+	}
+	// Only what is read is computed: without the loss nothing behind it, and the
+	// gradient of the examples never.
+	roots := gorgonia.Nodes{n.logits}
+	if n.loss != nil {
+		roots = gorgonia.Nodes{n.loss}
+		for _, g := range n.grads {
+			if g != nil {
+				roots = append(roots, g)
+			}
+		}
+	}
+	steps, values, err := record(roots)
+	if err != nil {
+		return nil, fmt.Errorf("models: compile a %s: %w", m.spec.Kind, err)
+	}
+	e.steps = steps
+	if n.loss == nil {
+		e.logits = values[0]
+		return e, nil
+	}
+	e.loss, values = values[0], values[1:]
+	e.grads = make([][]float32, len(m.tensors))
+	for i, g := range n.grads {
+		if g != nil {
+			e.grads[i], values = values[0], values[1:]
+		}
+	}
+	return e, nil
+}
+
+// build makes the graph and the engine's input buffers. capacity is at least 2:
+// gorgonia treats some one-row matrices as vectors.
+func (m *Model) build(capacity int, purpose purpose) (*engine, network, error) {
 	buildMu.Lock()
 	defer buildMu.Unlock()
-	e := &engine{rows: rows, purpose: purpose}
-	g := gorgonia.NewGraph()
+	e := &engine{capacity: capacity, rows: capacity, purpose: purpose}
+	n := network{graph: gorgonia.NewGraph()}
 
 	input := func(name string, shape ...int) (*gorgonia.Node, []float32) {
 		t := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
-		return gorgonia.NewTensor(g, tensor.Float32, len(shape), gorgonia.WithShape(shape...),
+		return gorgonia.NewTensor(n.graph, tensor.Float32, len(shape), gorgonia.WithShape(shape...),
 			gorgonia.WithName(name), gorgonia.WithValue(t)), t.Data().([]float32)
 	}
-	shape := []int{rows, m.spec.Inputs}
+	shape := []int{capacity, m.spec.Inputs}
 	if m.spec.Kind == CNN {
-		shape = []int{rows, m.spec.Image.Channels, m.spec.Image.Height, m.spec.Image.Width}
+		shape = []int{capacity, m.spec.Image.Channels, m.spec.Image.Height, m.spec.Image.Width}
 	}
 	var h *gorgonia.Node
 	h, e.x = input("x", shape...)
@@ -103,11 +167,7 @@ func (m *Model) compile(rows int, purpose purpose) (*engine, error) {
 	var wrt gorgonia.Nodes
 	var moving []int // the tensor behind each node of wrt
 	for i, l := range m.layers {
-		wShape := l.weight.Shape
-		if !l.conv {
-			wShape = []int{l.in, l.out}
-		}
-		w, wBuffer := input(l.weight.Name, wShape...)
+		w, wBuffer := input(l.weight.Name, l.weight.Shape...)
 		b, bBuffer := input(l.bias.Name, l.out)
 		for j, n := range []*gorgonia.Node{w, b} {
 			if purpose != predicting && purpose.gradient(2*i+j) {
@@ -117,69 +177,49 @@ func (m *Model) compile(rows int, purpose purpose) (*engine, error) {
 		e.params = append(e.params, wBuffer, bBuffer)
 		var err error
 		if h, err = m.apply(l, h, w, b); err != nil {
-			return nil, fmt.Errorf("models: build layer %d of a %s: %w", i, m.spec.Kind, err)
+			return nil, n, fmt.Errorf("models: build layer %d of a %s: %w", i, m.spec.Kind, err)
 		}
 	}
-	gorgonia.Read(h, &e.logits)
+	n.logits = h
 	if purpose == predicting {
-		e.machine = gorgonia.NewTapeMachine(g)
-		return e, nil
+		return e, n, nil
 	}
 
 	var targets *gorgonia.Node
-	targets, e.targets = input("targets", rows, m.spec.Classes)
-	loss, err := lossOf(m.spec.Kind)(h, targets)
-	if err != nil {
-		return nil, fmt.Errorf("models: build the loss of a %s: %w", m.spec.Kind, err)
+	targets, e.targets = input("targets", capacity, m.spec.Classes)
+	var err error
+	if n.loss, err = lossOf(m.spec.Kind)(h, targets); err != nil {
+		return nil, n, fmt.Errorf("models: build the loss of a %s: %w", m.spec.Kind, err)
 	}
 	var grads gorgonia.Nodes
 	if len(wrt) > 0 {
-		if grads, err = gorgonia.Grad(loss, wrt...); err != nil {
-			return nil, fmt.Errorf("models: differentiate a %s: %w", m.spec.Kind, err)
+		if grads, err = gorgonia.Grad(n.loss, wrt...); err != nil {
+			return nil, n, fmt.Errorf("models: differentiate a %s: %w", m.spec.Kind, err)
 		}
 	}
-	roots := gorgonia.Nodes{gorgonia.Read(loss, &e.loss)}
-	e.grads = make([]gorgonia.Value, len(m.tensors))
+	n.grads = make([]*gorgonia.Node, len(m.tensors))
 	for i, grad := range grads {
-		roots = append(roots, gorgonia.Read(grad, &e.grads[moving[i]]))
+		n.grads[moving[i]] = grad
 	}
-	// Only what the loss and the gradients need: without this the machine would
-	// also compute the gradient of the examples.
-	e.machine = gorgonia.NewTapeMachine(g.ExactSubgraphRoots(roots...))
-	return e, nil
+	return e, n, nil
 }
 
 // apply adds one layer to the graph.
 func (m *Model) apply(l layer, h, w, b *gorgonia.Node) (*gorgonia.Node, error) {
 	var err error
 	if l.conv {
-		if h, err = convolve(h, w); err != nil {
-			return nil, err
-		}
+		h, err = convolve(h, w)
 	} else {
-		if h.Dims() > 2 {
-			rows := h.Shape()[0]
-			if h, err = gorgonia.Reshape(h, tensor.Shape{rows, h.Shape().TotalSize() / rows}); err != nil {
-				return nil, err
-			}
-		}
-		if h, err = gorgonia.Mul(h, w); err != nil {
-			return nil, err
-		}
+		h, err = dense(h, w)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if h, err = addBias(h, b); err != nil {
 		return nil, err
 	}
 	if l.activationAfter {
-		switch m.spec.Activation {
-		case ReLU:
-			h, err = gorgonia.Rectify(h)
-		case Tanh:
-			h, err = gorgonia.Tanh(h)
-		case Sigmoid:
-			h, err = gorgonia.Sigmoid(h)
-		}
-		if err != nil {
+		if h, err = activate(m.spec.Activation, h); err != nil {
 			return nil, err
 		}
 	}
@@ -191,83 +231,43 @@ func (m *Model) apply(l layer, h, w, b *gorgonia.Node) (*gorgonia.Node, error) {
 
 // setParameters copies the flat vector into the graph's buffers.
 func (e *engine) setParameters(m *Model, params []float32) {
-	for i, l := range m.layers {
-		w := params[l.weight.Offset:][:l.weight.Length]
-		if l.conv {
-			copy(e.params[2*i], w)
-		} else {
-			transpose(e.params[2*i], w, l.out, l.in)
-		}
-		copy(e.params[2*i+1], params[l.bias.Offset:][:l.bias.Length])
+	for i, t := range m.tensors {
+		copy(e.params[i], params[t.Offset:][:t.Length])
 	}
 }
 
 // addGradients adds the gradients of the last run to the flat vector.
-func (e *engine) addGradients(m *Model, sum []float32) error {
+func (e *engine) addGradients(m *Model, sum []float32) {
 	for i, t := range m.tensors {
 		if !e.purpose.gradient(i) {
 			continue
 		}
-		grad, err := floats(e.grads[i], t.Length)
-		if err != nil {
-			return fmt.Errorf("models: gradient of %s: %w", t.Name, err)
-		}
 		to := sum[t.Offset:][:t.Length]
-		if len(t.Shape) != 2 {
-			for j, v := range grad {
-				to[j] += v
-			}
-			continue
-		}
-		out, in := t.Shape[0], t.Shape[1] // transposed in the graph
-		for o := range out {
-			row := to[o*in : (o+1)*in]
-			for j := range row {
-				row[j] += grad[j*out+o]
-			}
+		for j, v := range e.grads[i] {
+			to[j] += v
 		}
 	}
-	return nil
 }
 
-// setRows fills the input buffers with the given rows of data and pads the
-// rest with rows that count for nothing. Each row weighs weight in the loss.
+// setRows fills the input buffers with the given rows of data and pads those of
+// the run beyond them with rows that count for nothing. Each row weighs weight
+// in the loss.
 func (e *engine) setRows(data fl.Examples, rows []int, weight float32) {
 	for i, r := range rows {
 		copy(e.x[i*data.Features:], data.Row(r))
 	}
-	clear(e.x[len(rows)*data.Features:])
+	clear(e.x[len(rows)*data.Features : e.rows*data.Features])
 	if e.purpose != predicting {
-		clear(e.targets)
+		clear(e.targets[:e.rows*data.Classes])
 		for i, r := range rows {
 			e.targets[i*data.Classes+int(data.Y[r])] = weight
 		}
 	}
 }
 
-// run executes the graph on the buffers' contents.
-func (e *engine) run() error {
-	defer e.machine.Reset()
-	if err := e.machine.RunAll(); err != nil {
-		return fmt.Errorf("models: run the graph: %w", err)
-	}
-	return nil
-}
-
-// lossValue is the loss of the last run.
-func (e *engine) lossValue() (float64, error) {
-	scalar, ok := e.loss.(*gorgonia.F32)
-	if !ok {
-		return 0, errors.New("models: run the graph: the loss is not a scalar")
-	}
-	return float64(*scalar), nil
-}
-
-// transpose writes the rows x cols matrix src to dst as cols x rows.
-func transpose(dst, src []float32, rows, cols int) {
-	for r := range rows {
-		for c, v := range src[r*cols : (r+1)*cols] {
-			dst[c*rows+r] = v
-		}
+// run computes the first e.rows rows of the buffers' contents.
+func (e *engine) run() {
+	for _, s := range e.steps {
+		s.run(e.rows, s.out, s.in)
 	}
 }

@@ -22,12 +22,12 @@ func lossOf(k Kind) func(scores, targets *gorgonia.Node) (*gorgonia.Node, error)
 func squaredError(scores, targets *gorgonia.Node) (*gorgonia.Node, error) {
 	shape := scores.Shape().Clone()
 	classes := shape[1]
+	z := make([]float64, classes) // a graph serves one goroutine at a time
 	op := &kernel{
-		name: "squaredError", in: []tensor.Shape{shape, shape}, out: tensor.Shape{}, wrt: []bool{true, false},
-		run: func(out []float32, in [][]float32) {
+		name: "squaredError", capacity: shape[0], in: []tensor.Shape{shape, shape}, out: tensor.Shape{}, wrt: []bool{true, false},
+		run: func(rows int, out []float32, in [][]float32) {
 			var sum float64
-			z := make([]float64, classes)
-			for r := range shape[0] {
+			for r := range rows {
 				for c, w := range in[1][r*classes:][:classes] {
 					if w == 0 {
 						continue
@@ -41,11 +41,11 @@ func squaredError(scores, targets *gorgonia.Node) (*gorgonia.Node, error) {
 			out[0] = float32(sum)
 		},
 	}
-	op.diff = func(in gorgonia.Nodes, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	op.diff = func(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 		back := &kernel{
-			name: "squaredErrorGrad", in: []tensor.Shape{shape, shape, {}}, out: shape,
-			run: func(out []float32, in [][]float32) {
-				for r := range shape[0] {
+			name: "squaredErrorGrad", capacity: shape[0], in: []tensor.Shape{shape, shape, {}}, out: shape,
+			run: func(rows int, out []float32, in [][]float32) {
+				for r := range rows {
 					target := in[1][r*classes:][:classes]
 					var weight float32
 					for _, w := range target {
@@ -61,13 +61,13 @@ func squaredError(scores, targets *gorgonia.Node) (*gorgonia.Node, error) {
 				}
 			},
 		}
-		dz, err := gorgonia.ApplyOp(back, in[0], in[1], grad)
+		dz, err := back.apply(in[0], in[1], grad)
 		if err != nil {
 			return nil, fmt.Errorf("models: differentiate the loss: %w", err)
 		}
 		return gorgonia.Nodes{dz, nil}, nil
 	}
-	return gorgonia.ApplyOp(op, scores, targets)
+	return op.apply(scores, targets)
 }
 
 // halfSquares is half the squared distance of scores to a one-hot class.

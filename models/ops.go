@@ -11,16 +11,25 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// kernel is what every operation of ours in a gorgonia graph shares: fixed
-// types and shapes, and a function from input buffers to the output buffer.
-// Graphs have fixed shapes, so everything is known when the graph is built.
+// kernel is what every operation in our gorgonia graphs shares: fixed types and
+// shapes, and a function from input buffers to the output buffer. Shapes are
+// those of a full graph; run computes the first rows examples alone, at most
+// capacity, and neither reads nor writes what belongs to the others.
 type kernel struct {
-	name string
-	in   []tensor.Shape // shapes of the inputs; an empty one is a scalar
-	out  tensor.Shape
-	run  func(out []float32, in [][]float32)
-	diff func(in gorgonia.Nodes, grad *gorgonia.Node) (gorgonia.Nodes, error) // nil: not differentiable
-	wrt  []bool                                                               // inputs that diff returns a gradient for
+	name     string
+	capacity int            // examples of a full graph
+	in       []tensor.Shape // shapes of the inputs; an empty one is a scalar
+	out      tensor.Shape
+	args     gorgonia.Nodes // what it is applied to
+	run      func(rows int, out []float32, in [][]float32)
+	diff     func(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) // nil: not differentiable
+	wrt      []bool                                                                    // inputs that diff returns a gradient for
+}
+
+// apply adds the operation to the graph of its arguments.
+func (k *kernel) apply(args ...*gorgonia.Node) (*gorgonia.Node, error) {
+	k.args = args
+	return gorgonia.ApplyOp(k, args...)
 }
 
 var (
@@ -69,13 +78,15 @@ func (k *kernel) Hashcode() uint32 {
 	return h.Sum32()
 }
 
-func (k *kernel) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+func (k *kernel) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 	if k.diff == nil {
 		return nil, fmt.Errorf("models: %s has no derivative", k.name)
 	}
-	return k.diff(in, grad)
+	return k.diff(in, out, grad)
 }
 
+// Do and UsePreallocDo let gorgonia's own machines run a full graph, which the
+// tests compare with ours.
 func (k *kernel) Do(inputs ...gorgonia.Value) (gorgonia.Value, error) {
 	if len(k.out) == 0 {
 		return k.UsePreallocDo(gorgonia.NewF32(0), inputs...)
@@ -97,7 +108,7 @@ func (k *kernel) UsePreallocDo(prealloc gorgonia.Value, inputs ...gorgonia.Value
 	}
 	if scalar, ok := prealloc.(*gorgonia.F32); ok {
 		var out [1]float32
-		k.run(out[:], buffers)
+		k.run(k.capacity, out[:], buffers)
 		*scalar = gorgonia.F32(out[0])
 		return scalar, nil
 	}
@@ -105,7 +116,7 @@ func (k *kernel) UsePreallocDo(prealloc gorgonia.Value, inputs ...gorgonia.Value
 	if err != nil {
 		return nil, fmt.Errorf("models: %s, output: %w", k.name, err)
 	}
-	k.run(out, buffers)
+	k.run(k.capacity, out, buffers)
 	return prealloc, nil
 }
 
@@ -130,9 +141,17 @@ func addBias(x, b *gorgonia.Node) (*gorgonia.Node, error) {
 	shape, channels := x.Shape().Clone(), b.Shape().TotalSize()
 	space := shape.TotalSize() / (shape[0] * channels)
 	op := &kernel{
-		name: "addBias", in: []tensor.Shape{shape, {channels}}, out: shape, wrt: []bool{true, true},
-		run: func(out []float32, in [][]float32) {
-			x, b := in[0], in[1]
+		name: "addBias", capacity: shape[0], in: []tensor.Shape{shape, {channels}}, out: shape, wrt: []bool{true, true},
+		run: func(rows int, out []float32, in [][]float32) {
+			x, b := in[0][:rows*channels*space], in[1]
+			if space == 1 {
+				for ; len(x) > 0; x, out = x[channels:], out[channels:] {
+					for c, v := range x[:channels] {
+						out[c] = v + b[c]
+					}
+				}
+				return
+			}
 			for i := 0; i < len(x); i += space {
 				add := b[i/space%channels]
 				for j, v := range x[i : i+space] {
@@ -141,27 +160,36 @@ func addBias(x, b *gorgonia.Node) (*gorgonia.Node, error) {
 			}
 		},
 	}
-	op.diff = func(_ gorgonia.Nodes, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	op.diff = func(_ gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 		sum := &kernel{
-			name: "sumToBias", in: []tensor.Shape{shape}, out: tensor.Shape{channels},
-			run: func(out []float32, in [][]float32) {
+			name: "sumToBias", capacity: shape[0], in: []tensor.Shape{shape}, out: tensor.Shape{channels},
+			run: func(rows int, out []float32, in [][]float32) {
 				clear(out)
-				for i := 0; i < len(in[0]); i += space {
+				dy := in[0][:rows*channels*space]
+				if space == 1 {
+					for ; len(dy) > 0; dy = dy[channels:] {
+						for c, v := range dy[:channels] {
+							out[c] += v
+						}
+					}
+					return
+				}
+				for i := 0; i < len(dy); i += space {
 					var s float32
-					for _, v := range in[0][i : i+space] {
+					for _, v := range dy[i : i+space] {
 						s += v
 					}
 					out[i/space%channels] += s
 				}
 			},
 		}
-		db, err := gorgonia.ApplyOp(sum, grad)
+		db, err := sum.apply(grad)
 		if err != nil {
 			return nil, fmt.Errorf("models: differentiate the bias: %w", err)
 		}
 		return gorgonia.Nodes{grad, db}, nil
 	}
-	return gorgonia.ApplyOp(op, x, b)
+	return op.apply(x, b)
 }
 
 // crossEntropy is the weighted negative log-likelihood of the targets, a
@@ -172,12 +200,12 @@ func addBias(x, b *gorgonia.Node) (*gorgonia.Node, error) {
 func crossEntropy(logits, targets *gorgonia.Node) (*gorgonia.Node, error) {
 	zShape, tShape := logits.Shape().Clone(), targets.Shape().Clone()
 	outputs, classes := zShape[1], tShape[1]
+	p := make([]float64, classes) // a graph serves one goroutine at a time
 	op := &kernel{
-		name: "crossEntropy", in: []tensor.Shape{zShape, tShape}, out: tensor.Shape{}, wrt: []bool{true, false},
-		run: func(out []float32, in [][]float32) {
+		name: "crossEntropy", capacity: zShape[0], in: []tensor.Shape{zShape, tShape}, out: tensor.Shape{}, wrt: []bool{true, false},
+		run: func(rows int, out []float32, in [][]float32) {
 			var sum float64
-			p := make([]float64, classes)
-			for r := range zShape[0] {
+			for r := range rows {
 				lse := logSumExp(p, in[0][r*outputs:][:outputs])
 				for c, w := range in[1][r*classes:][:classes] {
 					if w != 0 {
@@ -188,12 +216,11 @@ func crossEntropy(logits, targets *gorgonia.Node) (*gorgonia.Node, error) {
 			out[0] = float32(sum)
 		},
 	}
-	op.diff = func(in gorgonia.Nodes, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	op.diff = func(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 		back := &kernel{
-			name: "crossEntropyGrad", in: []tensor.Shape{zShape, tShape, {}}, out: zShape,
-			run: func(out []float32, in [][]float32) {
-				p := make([]float64, classes)
-				for r := range zShape[0] {
+			name: "crossEntropyGrad", capacity: zShape[0], in: []tensor.Shape{zShape, tShape, {}}, out: zShape,
+			run: func(rows int, out []float32, in [][]float32) {
+				for r := range rows {
 					target := in[1][r*classes:][:classes]
 					var weight float64
 					for _, w := range target {
@@ -211,13 +238,13 @@ func crossEntropy(logits, targets *gorgonia.Node) (*gorgonia.Node, error) {
 				}
 			},
 		}
-		dz, err := gorgonia.ApplyOp(back, in[0], in[1], grad)
+		dz, err := back.apply(in[0], in[1], grad)
 		if err != nil {
 			return nil, fmt.Errorf("models: differentiate the loss: %w", err)
 		}
 		return gorgonia.Nodes{dz, nil}, nil
 	}
-	return gorgonia.ApplyOp(op, logits, targets)
+	return op.apply(logits, targets)
 }
 
 // logSumExp writes one row's logits, widened to one a class, into p and returns

@@ -59,13 +59,15 @@ func matrix(rows, cols int, data []float32) blas32.General {
 func convolve(x, w *gorgonia.Node) (*gorgonia.Node, error) {
 	in, wShape := x.Shape().Clone(), w.Shape().Clone()
 	g := window{in[1], in[2], in[3], wShape[2]}
-	rows, filters := in[0], wShape[0]
-	out := tensor.Shape{rows, filters, in[2], in[3]}
+	filters := wShape[0]
+	out := tensor.Shape{in[0], filters, in[2], in[3]}
 	imageSize, outSize := g.channels*g.space(), filters*g.space()
+	// Buffers of their own: unroll leaves the padding zero, the product to the
+	// image writes it. A graph serves one goroutine at a time.
+	col, product := make([]float32, g.depth()*g.space()), make([]float32, g.depth()*g.space())
 	op := &kernel{
-		name: "convolve", in: []tensor.Shape{in, wShape}, out: out, wrt: []bool{true, true},
-		run: func(y []float32, args [][]float32) {
-			col := make([]float32, g.depth()*g.space())
+		name: "convolve", capacity: in[0], in: []tensor.Shape{in, wShape}, out: out, wrt: []bool{true, true},
+		run: func(rows int, y []float32, args [][]float32) {
 			weights := matrix(filters, g.depth(), args[1])
 			for r := range rows {
 				g.unroll(col, args[0][r*imageSize:][:imageSize])
@@ -74,25 +76,23 @@ func convolve(x, w *gorgonia.Node) (*gorgonia.Node, error) {
 			}
 		},
 	}
-	op.diff = func(nodes gorgonia.Nodes, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	op.diff = func(nodes gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 		toImage := &kernel{
-			name: "convolveGradImage", in: []tensor.Shape{wShape, out}, out: in,
-			run: func(dx []float32, args [][]float32) {
-				clear(dx)
-				col := make([]float32, g.depth()*g.space())
+			name: "convolveGradImage", capacity: in[0], in: []tensor.Shape{wShape, out}, out: in,
+			run: func(rows int, dx []float32, args [][]float32) {
+				clear(dx[:rows*imageSize])
 				weights := matrix(filters, g.depth(), args[0])
 				for r := range rows {
 					blas32.Gemm(blas.Trans, blas.NoTrans, 1, weights, matrix(filters, g.space(), args[1][r*outSize:][:outSize]),
-						0, matrix(g.depth(), g.space(), col))
-					g.roll(dx[r*imageSize:][:imageSize], col)
+						0, matrix(g.depth(), g.space(), product))
+					g.roll(dx[r*imageSize:][:imageSize], product)
 				}
 			},
 		}
 		toWeights := &kernel{
-			name: "convolveGradWeights", in: []tensor.Shape{in, out}, out: wShape,
-			run: func(dw []float32, args [][]float32) {
+			name: "convolveGradWeights", capacity: in[0], in: []tensor.Shape{in, out}, out: wShape,
+			run: func(rows int, dw []float32, args [][]float32) {
 				clear(dw)
-				col := make([]float32, g.depth()*g.space())
 				for r := range rows {
 					g.unroll(col, args[0][r*imageSize:][:imageSize])
 					blas32.Gemm(blas.NoTrans, blas.Trans, 1, matrix(filters, g.space(), args[1][r*outSize:][:outSize]),
@@ -100,17 +100,17 @@ func convolve(x, w *gorgonia.Node) (*gorgonia.Node, error) {
 				}
 			},
 		}
-		dx, err := gorgonia.ApplyOp(toImage, nodes[1], grad)
+		dx, err := toImage.apply(nodes[1], grad)
 		if err != nil {
 			return nil, fmt.Errorf("models: differentiate a convolution by its image: %w", err)
 		}
-		dw, err := gorgonia.ApplyOp(toWeights, nodes[0], grad)
+		dw, err := toWeights.apply(nodes[0], grad)
 		if err != nil {
 			return nil, fmt.Errorf("models: differentiate a convolution by its weights: %w", err)
 		}
 		return gorgonia.Nodes{dx, dw}, nil
 	}
-	return gorgonia.ApplyOp(op, x, w)
+	return op.apply(x, w)
 }
 
 // maxPool halves an image's sides: each value is the largest of a 2x2 block; an
@@ -121,11 +121,11 @@ func maxPool(x *gorgonia.Node) (*gorgonia.Node, error) {
 	in := x.Shape().Clone()
 	height, width := in[2], in[3]
 	out := tensor.Shape{in[0], in[1], height / 2, width / 2}
-	planes := in[0] * in[1]
+	channels := in[1]
 	// each calls f with the index of every output and of the input it comes from.
-	each := func(x []float32, f func(o, i int)) {
+	each := func(rows int, x []float32, f func(o, i int)) {
 		o := 0
-		for p := range planes {
+		for p := range rows * channels {
 			for y := 0; y+1 < height; y += 2 {
 				for c := 0; c+1 < width; c += 2 {
 					corner := (p*height+y)*width + c
@@ -142,24 +142,24 @@ func maxPool(x *gorgonia.Node) (*gorgonia.Node, error) {
 		}
 	}
 	op := &kernel{
-		name: "maxPool", in: []tensor.Shape{in}, out: out, wrt: []bool{true},
-		run: func(y []float32, args [][]float32) {
-			each(args[0], func(o, i int) { y[o] = args[0][i] })
+		name: "maxPool", capacity: in[0], in: []tensor.Shape{in}, out: out, wrt: []bool{true},
+		run: func(rows int, y []float32, args [][]float32) {
+			each(rows, args[0], func(o, i int) { y[o] = args[0][i] })
 		},
 	}
-	op.diff = func(nodes gorgonia.Nodes, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	op.diff = func(nodes gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
 		back := &kernel{
-			name: "maxPoolGrad", in: []tensor.Shape{in, out}, out: in,
-			run: func(dx []float32, args [][]float32) {
-				clear(dx)
-				each(args[0], func(o, i int) { dx[i] = args[1][o] })
+			name: "maxPoolGrad", capacity: in[0], in: []tensor.Shape{in, out}, out: in,
+			run: func(rows int, dx []float32, args [][]float32) {
+				clear(dx[:rows*channels*height*width])
+				each(rows, args[0], func(o, i int) { dx[i] = args[1][o] })
 			},
 		}
-		dx, err := gorgonia.ApplyOp(back, nodes[0], grad)
+		dx, err := back.apply(nodes[0], grad)
 		if err != nil {
 			return nil, fmt.Errorf("models: differentiate max-pooling: %w", err)
 		}
 		return gorgonia.Nodes{dx}, nil
 	}
-	return gorgonia.ApplyOp(op, x)
+	return op.apply(x)
 }

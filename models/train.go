@@ -147,10 +147,7 @@ func (m *Model) TrainWith(ctx context.Context, params []float32, data fl.Example
 			}
 		}
 		rows := order[position*batch : min((position+1)*batch, data.Rows)]
-		loss, err := m.gradient(e, out.Params, data, rows, grad)
-		if err != nil {
-			return Result{}, err
-		}
+		loss := m.gradient(e, out.Params, data, rows, grad)
 		out.Steps++
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
 			return Result{}, &DivergedError{Step: out.Steps, Epoch: out.Epochs, What: "the loss"}
@@ -192,34 +189,26 @@ func (m *Model) Gradient(params []float32, data fl.Examples) (grad []float32, lo
 		rows[i] = i
 	}
 	grad = make([]float32, m.size)
-	loss, err = m.gradient(e, params, data, rows, grad)
-	return grad, loss, err
+	return grad, m.gradient(e, params, data, rows, grad), nil
 }
 
-// chunkRows is the number of rows of the graph that serves a batch, at least 2
-// (see compile).
+// chunkRows is the number of rows of the runs that serve a batch, at least 2. A
+// last smaller batch is padded to it: the blocks of a matrix product, and so the
+// rounding of its sums, depend on the number of rows.
 func (m *Model) chunkRows(batch int) int { return min(max(batch, 2), m.chunk) }
 
 // gradient overwrites grad with the gradient of the mean loss over the rows;
 // tensors outside the engine's purpose get zeros.
-func (m *Model) gradient(e *engine, params []float32, data fl.Examples, rows []int, grad []float32) (float64, error) {
+func (m *Model) gradient(e *engine, params []float32, data fl.Examples, rows []int, grad []float32) float64 {
 	clear(grad)
 	e.setParameters(m, params)
 	weight := 1 / float32(len(rows))
 	var sum float64
 	for from := 0; from < len(rows); from += e.rows {
 		e.setRows(data, rows[from:min(from+e.rows, len(rows))], weight)
-		if err := e.run(); err != nil {
-			return 0, err
-		}
-		loss, err := e.lossValue()
-		if err != nil {
-			return 0, err
-		}
-		sum += loss
-		if err := e.addGradients(m, grad); err != nil {
-			return 0, err
-		}
+		e.run()
+		sum += float64(e.loss[0])
+		e.addGradients(m, grad)
 	}
-	return sum, nil
+	return sum
 }

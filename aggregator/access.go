@@ -89,7 +89,11 @@ func readable(envelope fl.Envelope, node fl.NodeID) ([]fl.Digest, error) {
 	case fl.UpdateHeader{}.Kind(): // its attestation, never its ciphertexts
 		var d fl.UpdateHeader
 		err := envelope.Read(&d)
-		return []fl.Digest{d.Attestation}, err
+		return []fl.Digest{d.Attestation, d.Training}, err
+	case fl.DatasetCommitment{}.Kind(): // everybody checks its proofs
+		var d fl.DatasetCommitment
+		err := envelope.Read(&d)
+		return []fl.Digest{d.Registration, d.Validation}, err
 	case fl.Seal{}.Kind():
 		var d fl.Seal
 		err := envelope.Read(&d)

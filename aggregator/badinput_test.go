@@ -417,6 +417,10 @@ func (b *bench) badJob(guest *party) {
 		_, err := lab.hand(lab.forge(change(func(s *fl.JobSpec) { s.Budget = -5 })))
 		return err
 	})
+	lab.refuses("a job whose training cannot be proven", fl.CodeMalformed, change(func(s *fl.JobSpec) {
+		s.ProofLevel = fl.ProofTrained
+		s.Trained = &fl.TrainedTerms{Kind: "cnn", Features: 2, Outputs: 1, LearningRate: 1, Steps: 1, Table: "r4-f2-b10-real1", TableSchema: b.a.genesisID}
+	}))
 	lab.accepts(spec)
 	lab.refuses("another job of that name", fl.CodeConflict, change(func(s *fl.JobSpec) { s.Seed = 4 }))
 
@@ -430,6 +434,11 @@ func (b *bench) badJob(guest *party) {
 		alpha.refuses("a join with a wrong clock", fl.CodeClock, func() fl.Document { d := join; d.JoinedAt = d.JoinedAt.Add(skew); return d }())
 	}
 	guest.refuses("a join by an observer", fl.CodeNotAllowed, func() fl.Document { d := join; d.Node = guest.name; return d }())
+	alpha.refuses("a join that names data of a job that proves no training", fl.CodeProofLevel, func() fl.Document { d := join; d.Dataset = b.a.genesisID; return d }())
+	alpha.refuses("data for a job that proves no training", fl.CodeProofLevel, fl.DatasetCommitment{
+		Genesis: b.a.genesisID, JobSpec: j.Spec.Digest(), Job: "job", Node: "alpha", ProofKeys: b.a.genesisID, Spec: b.a.genesisID, Commitment: []byte{1}, Rows: 1,
+		Registration: b.a.genesisID, CommittedAt: join.JoinedAt,
+	})
 	alpha.accepts(join)
 	alpha.refuses("a second consent", fl.CodeConflict, func() fl.Document { d := join; d.Samples++; return d }())
 	for _, m := range b.members[1:] {

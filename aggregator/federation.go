@@ -107,10 +107,13 @@ type Aggregator struct {
 	genesisID  fl.Digest
 	genesisEv  fl.Envelope
 	wake       *broadcast
-	stopping   chan struct{}          // closed when Serve ends
-	epochPlans sync.Map               // fl.EpochPlan by number
-	readers    chan *ciphertextReader // those that nobody uses
-	log        *slog.Logger
+	stopping   chan struct{} // closed when Serve ends
+	epochPlans sync.Map      // fl.EpochPlan by number
+	offered    sync.Map      // fl.JobSpec by digest
+	// trainedJobs are the *trained.Job of specifications at level trained, by digest.
+	trainedJobs sync.Map
+	readers     chan *ciphertextReader // those that nobody uses
+	log         *slog.Logger
 
 	live       liveness
 	pruned     pruner

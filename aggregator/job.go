@@ -82,6 +82,9 @@ func (a *Aggregator) acceptJob(ctx context.Context, from fl.Enrolment, doc fl.En
 	if err := a.checkStrategy(ctx, s); err != nil {
 		return time.Time{}, err
 	}
+	if err := a.checkTrained(s); err != nil {
+		return time.Time{}, err
+	}
 	raw, err := a.takeBlob(ctx, s.Owner, "initial model", s.InitialModel, 4*s.Parameters)
 	if err != nil {
 		return time.Time{}, err
@@ -118,7 +121,7 @@ func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
 	if groups := s.Strategy.Robust.Groups; groups*s.MinCohort > a.suite.MaxCohort() {
 		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%d groups of at least %d clients: suite %s takes cohorts of at most %d; lower robust.groups", groups, s.MinCohort, a.suite.Name(), a.suite.MaxCohort())
 	}
-	if !s.Strategy.WholeVector() {
+	if !s.WholeUploads() {
 		return nil
 	}
 	parties, err := a.store.Parties(ctx)
@@ -136,7 +139,7 @@ func (a *Aggregator) checkStrategy(ctx context.Context, s fl.JobSpec) error {
 		}
 	}
 	if able < nodes && able < s.MinCohort {
-		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "%s does not cut an upload into parts, and %d of %d nodes can carry its %d ciphertexts: at least %d are needed; use fedavg or a smaller model", s.Strategy.Name, able, nodes, len(shards), s.MinCohort)
+		return fl.Refuse(fl.CodeNotAllowed, s.Owner, "strategy %s at proof level %s does not cut an upload into parts, and %d of %d nodes can carry its %d ciphertexts: at least %d are needed; use fedavg below level trained, or a smaller model", s.Strategy.Name, s.ProofLevel, able, nodes, len(shards), s.MinCohort)
 	}
 	return nil
 }
@@ -164,6 +167,9 @@ func (a *Aggregator) acceptJoin(ctx context.Context, from fl.Enrolment, doc fl.E
 		return time.Time{}, fl.Refuse(fl.CodeLate, d.Node, "job %s is %s", d.Job, j.Phase)
 	case at.Sub(d.JoinedAt).Abs() > maxClockSkew && j.Joins[d.Node].Digest() != doc.Digest():
 		return time.Time{}, clockRefusal(d.Node, d.JoinedAt, at)
+	}
+	if err := a.checkJoined(ctx, j, d); err != nil {
+		return time.Time{}, err
 	}
 	if err := a.store.JoinJob(ctx, doc); err != nil {
 		return time.Time{}, err

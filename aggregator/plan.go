@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"credence/aggregator/store"
 	"credence/fl"
 	"credence/fl/round"
 )
@@ -35,23 +34,22 @@ func (a *Aggregator) plan(ctx context.Context, j jobState) (fl.Plan, string, err
 	if err != nil {
 		return fl.Plan{}, "", err
 	}
-	now := a.now()
+	now, window := a.now(), a.opts.JoinWindow
+	if j.spec.ProofLevel.Trained() {
+		window *= joinPatience
+	}
 	switch {
 	case len(joined) < j.spec.MinCohort:
 		return fl.Plan{}, fmt.Sprintf("nodes: %d of at least %d joined the job and are reachable", len(joined), j.spec.MinCohort), nil
-	case j.LastRound == 0 && len(missing) > 0 && now.Sub(j.SubmitTime) < a.opts.JoinWindow: // a cohort of the quickest would be no sample
+	case j.LastRound == 0 && len(missing) > 0 && now.Sub(j.SubmitTime) < window: // a cohort of the quickest would be no sample
 		return fl.Plan{}, fmt.Sprintf("answers from %v", missing), nil
 	}
 	var proofKeys fl.Digest
 	if j.spec.ProofLevel.Attested() {
-		envelope, err := a.store.ProofKeys(ctx)
-		if errors.Is(err, store.ErrNotFound) {
-			return fl.Plan{}, "proof keys: import those of a ceremony, or, for a demonstration, make them here (credence federation proofs)", nil
+		var waits string
+		if proofKeys, waits, err = a.keysForJob(ctx, j.specID, j.spec); err != nil || waits != "" {
+			return fl.Plan{}, waits, err
 		}
-		if err != nil {
-			return fl.Plan{}, "", err
-		}
-		proofKeys = envelope.Digest()
 	}
 	number := j.LastRound + 1
 	cohort, err := fl.DrawCohort(j.spec.Terms(a.suite.Values(), a.suite.MaxCohort()), joined, number)

@@ -87,7 +87,11 @@ func (a *Aggregator) affords(ctx context.Context, j jobState, candidates []fl.Ca
 	if !j.spec.Privacy.On() {
 		return candidates, nil, nil
 	}
-	shards, err := fl.ShardMap(j.spec.Parameters, a.suite.Values())
+	upload, err := j.spec.Strategy.UploadSize(j.spec.Parameters)
+	if err != nil {
+		return nil, nil, err
+	}
+	shards, err := fl.ShardMap(upload, a.suite.Values())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"credence/he/threshold"
 	"credence/zk"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/trained"
 )
 
 const proofFolder = "zk"
@@ -22,6 +23,15 @@ type proofKeys struct {
 	update   *zk.Keys
 	keyShare *zk.Keys
 	epochs   map[fl.Digest]*zk.EpochKey // by EpochKey document
+	// Of one job at level trained, whose update keys are linked ones; nil otherwise.
+	job  *trained.Job
+	keys *trained.Keys
+}
+
+// proofStore is the folder of proof keys. Its files are named by their
+// contents, so all documents' keys share it.
+func (a *Aggregator) proofStore() (*zk.Store, error) {
+	return zk.OpenStore(filepath.Join(a.dir, proofFolder))
 }
 
 // shapes returns the relations that a federation of a suite needs keys for.
@@ -36,8 +46,12 @@ func shapes(suite *he.Suite) ([]*rlwe.Shape, error) {
 
 // SetUpProofs makes proof keys by a local, single-party set-up, or takes them
 // from an earlier one in the cache folder, and adopts them. Whoever ran it
-// could forge proofs; documents and screens say "local" for ever after.
-func (a *Aggregator) SetUpProofs(ctx context.Context, cache string, progress zk.Progress) error {
+// could forge proofs; documents and screens say "local" for ever after. Jobs at
+// level trained need keys of their own; they need not be submitted yet.
+func (a *Aggregator) SetUpProofs(ctx context.Context, cache string, progress zk.Progress, jobs ...fl.JobSpec) error {
+	if current, err := a.currentProofKeys(ctx); err == nil && len(jobs) > 0 && current.Setup != fl.SetupLocal {
+		return fmt.Errorf("the federation's proof keys come from a %s: keys made here for job %s would put a local set-up in the place of all of them, and a document names keys of one origin; run such jobs in a federation with local keys", current.Setup, jobs[0].Job)
+	}
 	keys, err := zk.OpenStore(cache)
 	if err != nil {
 		return err
@@ -46,7 +60,7 @@ func (a *Aggregator) SetUpProofs(ctx context.Context, cache string, progress zk.
 	if err != nil {
 		return err
 	}
-	var made []*zk.Keys
+	var made []zk.AnyKeys
 	for _, shape := range wanted {
 		k, err := keys.LoadOrSetup(shape, progress)
 		if err != nil {
@@ -54,11 +68,16 @@ func (a *Aggregator) SetUpProofs(ctx context.Context, cache string, progress zk.
 		}
 		made = append(made, k)
 	}
-	return a.adopt(ctx, keys, made)
+	more, err := a.jobKeys(keys, jobs, true, progress)
+	if err != nil {
+		return err
+	}
+	return a.adopt(ctx, keys, append(made, more...))
 }
 
-// ImportProofs adopts the keys in a folder that a ceremony left.
-func (a *Aggregator) ImportProofs(ctx context.Context, folder string, progress zk.Progress) error {
+// ImportProofs adopts the keys in a folder that a ceremony left, and those of
+// jobs at level trained.
+func (a *Aggregator) ImportProofs(ctx context.Context, folder string, progress zk.Progress, jobs ...fl.JobSpec) error {
 	keys, err := zk.OpenStore(folder)
 	if err != nil {
 		return err
@@ -67,7 +86,7 @@ func (a *Aggregator) ImportProofs(ctx context.Context, folder string, progress z
 	if err != nil {
 		return err
 	}
-	var read []*zk.Keys
+	var read []zk.AnyKeys
 	for _, shape := range wanted {
 		k, err := keys.Load(shape, fl.Digest{}, progress)
 		if err != nil {
@@ -75,11 +94,17 @@ func (a *Aggregator) ImportProofs(ctx context.Context, folder string, progress z
 		}
 		read = append(read, k)
 	}
-	return a.adopt(ctx, keys, read)
+	more, err := a.jobKeys(keys, jobs, false, progress)
+	if err != nil {
+		return err
+	}
+	return a.adopt(ctx, keys, append(read, more...))
 }
 
 // adopt stores the keys' files as blobs and signs the document that names them.
-func (a *Aggregator) adopt(ctx context.Context, from *zk.Store, keys []*zk.Keys) error {
+// Keys of other circuits that are in use stay in use, if they have the same
+// origin.
+func (a *Aggregator) adopt(ctx context.Context, from *zk.Store, keys []zk.AnyKeys) error {
 	doc := fl.ProofKeys{Genesis: a.genesisID, Setup: string(keys[0].Manifest().Origin), AdoptedAt: a.now()}
 	for _, k := range keys {
 		m := k.Manifest()
@@ -97,8 +122,23 @@ func (a *Aggregator) adopt(ctx context.Context, from *zk.Store, keys []*zk.Keys)
 		}
 		doc.Circuits = append(doc.Circuits, m.Describe())
 	}
-	if current, err := a.currentProofKeys(ctx); err == nil && sameKeys(current, doc) {
-		return nil // adopted already
+	current, err := a.currentProofKeys(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		for _, c := range current.Circuits {
+			if _, named := doc.Circuit(c.Shape); !named && current.Setup == doc.Setup {
+				doc.Circuits = append(doc.Circuits, c)
+			}
+		}
+		if sameKeys(current, doc) {
+			return nil // adopted already
+		}
+		if err := a.keepsRunning(ctx, current, doc); err != nil {
+			return err
+		}
 	}
 	envelope, err := a.sign(doc)
 	if err != nil {
@@ -157,7 +197,7 @@ func (a *Aggregator) proofKeysFor(ctx context.Context, id fl.Digest) (*proofKeys
 	if err := a.readOwn(envelope, &k.doc); err != nil {
 		return nil, err
 	}
-	folder, err := zk.OpenStore(filepath.Join(a.dir, proofFolder, id.String()))
+	folder, err := a.proofStore()
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +278,7 @@ func (a *Aggregator) attestation(ctx context.Context, k *proofKeys, h fl.UpdateH
 // verifyAttestation checks a client's attestation, and that its ciphertexts
 // are the ones attested.
 func (a *Aggregator) verifyAttestation(ctx context.Context, plan fl.Plan, planID fl.Digest, h fl.UpdateHeader, ciphertexts []*he.Ciphertext) error {
-	k, err := a.proofKeysFor(ctx, plan.ProofKeys)
+	k, err := a.updateKeys(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -260,7 +300,10 @@ func (a *Aggregator) verifyAttestation(ctx context.Context, plan fl.Plan, planID
 	if err := k.update.SRS().CheckCiphertexts(ciphertexts, att); err != nil {
 		return fl.Refuse(fl.CodeProof, h.Node, "%s", err)
 	}
-	return nil
+	if k.job == nil {
+		return nil
+	}
+	return a.verifyTraining(ctx, k, plan, scope, h, att)
 }
 
 // liarError says that a sealed sum is not the sum of the attested ciphertexts,
@@ -278,7 +321,7 @@ func (e *liarError) Error() string {
 // contributors. When they differ, it finds by bisection whose stored
 // ciphertext is not the one attested: halves whose own sums agree are dropped.
 func (a *Aggregator) checkSum(ctx context.Context, plan fl.Plan, shard int, sum *he.Sum, contributors []fl.NodeID, headers map[fl.NodeID]fl.UpdateHeader) error {
-	k, err := a.proofKeysFor(ctx, plan.ProofKeys)
+	k, err := a.updateKeys(ctx, plan)
 	if err != nil {
 		return err
 	}

@@ -471,7 +471,7 @@ func (a *Aggregator) payout(ctx context.Context, j jobState, r store.Round, stat
 	pay := credit.Round{
 		Job: r.Job, Round: r.Number, Escrow: balances[credit.EscrowAccount(r.Job)], RoundsLeft: j.spec.Rounds - int(j.Version),
 		Rates: j.spec.Rates, Caps: credit.Caps{Samples: j.spec.SampleCap, Steps: j.spec.StepCap},
-		OpenedAt: plan.OpenedAt, Deadline: plan.Deadline,
+		OpenedAt: plan.OpenedAt, Deadline: plan.Deadline, Proven: plan.ProofLevel.Trained(),
 	}
 	for i, node := range seal.Clients {
 		doc, err := a.store.Document(ctx, seal.Headers[i])

@@ -118,7 +118,13 @@ func (u *unclaimed) claim(doc fl.Envelope) error {
 		if err := doc.Read(&d); err != nil {
 			return err
 		}
-		named[d.Attestation] = true
+		named[d.Attestation], named[d.Training] = true, true
+	case fl.DatasetCommitment{}.Kind():
+		var d fl.DatasetCommitment
+		if err := doc.Read(&d); err != nil {
+			return err
+		}
+		named[d.Registration], named[d.Validation] = true, true
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

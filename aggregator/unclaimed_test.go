@@ -69,6 +69,8 @@ func TestUnclaimedAccounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			if counted {
+				delete(held["a"], digest) // whoever left it before and is not counted for it any more
+				delete(held["b"], digest)
 				held[node][digest], at[digest] = size+unclaimedCost, now
 			}
 			var young, all int64

@@ -219,7 +219,13 @@ func (a *Aggregator) offerTasks(ctx context.Context, node fl.NodeID) ([]*flpb.Ta
 	var tasks []*flpb.Task
 	for _, j := range jobs {
 		if _, joined := j.Joins[node]; !joined {
-			tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Offer{Offer: &flpb.OfferTask{JobSpec: j.Spec.Encode()}}})
+			offer, err := a.offer(ctx, j.Spec)
+			if err != nil {
+				return nil, err
+			}
+			if offer != nil {
+				tasks = append(tasks, &flpb.Task{Task: &flpb.Task_Offer{Offer: offer}})
+			}
 		}
 	}
 	return tasks, nil

@@ -7,12 +7,14 @@ import (
 	"iter"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"credence/fl"
 	"credence/he"
 	"credence/he/threshold"
 	"credence/zk"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/trained"
 )
 
 const proofFolder = "zk"
@@ -26,23 +28,39 @@ type proofKeys struct {
 	keyShare *zk.Keys
 	keyID    fl.Digest // of the epoch key
 	epoch    *zk.EpochKey
+	// Of one job at level trained, whose update keys are linked ones; nil otherwise.
+	job  *trained.Job
+	keys *trained.Keys
 }
 
 // proofs returns the proof keys that a plan names, fetching what is missing.
 // The plan's document is the federation's choice: signed, and in the log.
 func (n *Node) proofs(ctx context.Context, plan fl.Plan, k *epochKey) (*proofKeys, error) {
-	p, err := n.proofsAt(ctx, plan.ProofKeys)
+	var p *proofKeys
+	var err error
+	if plan.ProofLevel.Trained() {
+		w := n.jobs[plan.JobSpec]
+		p, err = n.provenKeys(ctx, plan.ProofKeys, plan.JobSpec, w != nil)
+	} else {
+		p, err = n.proofsAt(ctx, plan.ProofKeys)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if p.keyID != k.id {
-		epoch, err := p.update.NewEpochKey(k.public)
-		if err != nil {
-			return nil, err
-		}
-		p.epoch, p.keyID = epoch, k.id
+	return p, p.prepare(k)
+}
+
+// prepare makes an epoch's collective key ready for proofs about it.
+func (p *proofKeys) prepare(k *epochKey) error {
+	if p.keyID == k.id {
+		return nil
 	}
-	return p, nil
+	epoch, err := p.update.NewEpochKey(k.public)
+	if err != nil {
+		return err
+	}
+	p.epoch, p.keyID = epoch, k.id
+	return nil
 }
 
 // proofsAt returns the proof keys of a document; they are loaded once.
@@ -57,25 +75,29 @@ func (n *Node) proofsAt(ctx context.Context, id fl.Digest) (*proofKeys, error) {
 	return n.proof, nil
 }
 
-func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error) {
+// proofDocument fetches a proof-keys document and checks that it is the
+// federation's.
+func (n *Node) proofDocument(ctx context.Context, id fl.Digest) (doc fl.ProofKeys, err error) {
 	envelope, err := n.remote.Document(ctx, id)
+	if err != nil {
+		return doc, err
+	}
+	if err := n.openAggregators(envelope, &doc); err != nil {
+		return doc, err
+	}
+	if doc.Genesis != n.home.GenesisID {
+		return doc, errors.New("they are for another federation")
+	}
+	return doc, n.remote.RequireLogged(ctx, envelope)
+}
+
+func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error) {
+	doc, err := n.proofDocument(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	var doc fl.ProofKeys
-	if err := n.openAggregators(envelope, &doc); err != nil {
-		return nil, err
-	}
-	if doc.Genesis != n.home.GenesisID {
-		return nil, errors.New("they are for another federation")
-	}
-	if err := n.remote.RequireLogged(ctx, envelope); err != nil {
-		return nil, err
-	}
-	if err := n.config.pinned(doc); err != nil {
-		return nil, err
-	}
-	folder, err := zk.OpenStore(filepath.Join(n.home.Dir, proofFolder, id.Short()))
+	// Files are named by their contents, so all documents' keys share the folder.
+	folder, err := zk.OpenStore(filepath.Join(n.home.Dir, proofFolder))
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +110,9 @@ func (n *Node) loadProofs(ctx context.Context, id fl.Digest) (*proofKeys, error)
 		named, ok := doc.Circuit(shape.Name)
 		if !ok {
 			return nil, fmt.Errorf("they hold none for %s", shape.Name)
+		}
+		if err := n.config.pinned(named, doc.Setup); err != nil {
+			return nil, err
 		}
 		if err := folder.Import(named, zk.Origin(doc.Setup), fetch); err != nil {
 			return nil, err
@@ -192,15 +217,19 @@ func (n *Node) attest(ctx context.Context, plan fl.Plan, planID fl.Digest, p *pr
 func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Digest, plan fl.Plan, planID fl.Digest, p *proofKeys) error {
 	commitments := make([][][2]zk.Commitment, plan.Shards)
 	var failed error
+	var proven []provenClaim
 	claims := iter.Seq[zk.Claim](func(yield func(zk.Claim) bool) {
 		for i, client := range seal.Clients {
-			claim, places, err := n.claimOf(ctx, seal.Headers[i], client, plan, planID, p)
+			claim, places, h, err := n.claimOf(ctx, seal.Headers[i], client, seal.Accepted[i], plan, planID, p)
 			if err != nil {
 				failed = fmt.Errorf("the sealed update of %s: %w", client, err)
 				return
 			}
 			for place, shard := range places {
 				commitments[shard] = append(commitments[shard], claim.Attestation.Commitments(place))
+			}
+			if p.job != nil {
+				proven = append(proven, provenClaim{client: client, header: seal.Headers[i], body: h, update: claim})
 			}
 			if !yield(claim) {
 				return
@@ -216,6 +245,11 @@ func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Diges
 	case len(rejected) > 0:
 		return fmt.Errorf("the sealed update of %s: %w", seal.Clients[rejected[0].Index], rejected[0].Err)
 	}
+	if p.job != nil {
+		if err := n.verifyTrainings(ctx, p, plan, planID, proven); err != nil {
+			return err
+		}
+	}
 	for shard, sum := range seal.Sums {
 		whole, err := n.sumOf(ctx, sum, sealID)
 		if err != nil {
@@ -229,27 +263,30 @@ func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Diges
 }
 
 // claimOf fetches the attestation that a sealed header names.
-func (n *Node) claimOf(ctx context.Context, header fl.Digest, client fl.NodeID, plan fl.Plan, planID fl.Digest, p *proofKeys) (zk.Claim, []int, error) {
-	h, _, err := n.verifyHeader(ctx, header, client, planID, plan)
+func (n *Node) claimOf(ctx context.Context, header fl.Digest, client fl.NodeID, accepted time.Time, plan fl.Plan, planID fl.Digest, p *proofKeys) (zk.Claim, []int, fl.UpdateHeader, error) {
+	fail := func(err error) (zk.Claim, []int, fl.UpdateHeader, error) {
+		return zk.Claim{}, nil, fl.UpdateHeader{}, err
+	}
+	h, _, err := n.verifyHeader(ctx, header, client, accepted, planID, plan)
 	if err != nil {
-		return zk.Claim{}, nil, err
+		return fail(err)
 	}
 	raw, err := n.remote.Fetch(ctx, h.Attestation, header)
 	if err != nil {
-		return zk.Claim{}, nil, err
+		return fail(err)
 	}
 	att, err := zk.ParseAttestation(p.update.Shape(), raw)
 	if err != nil {
-		return zk.Claim{}, nil, err
+		return fail(err)
 	}
 	scope, err := zk.ScopeOf(plan, planID, p.epoch.Digest(), client)
 	if err != nil {
-		return zk.Claim{}, nil, err
+		return fail(err)
 	}
 	if att.Shards() != len(scope.Shards) {
-		return zk.Claim{}, nil, fmt.Errorf("its attestation is of %d shards: want %d", att.Shards(), len(scope.Shards))
+		return fail(fmt.Errorf("its attestation is of %d shards: want %d", att.Shards(), len(scope.Shards)))
 	}
-	return zk.Claim{Scope: scope, Attestation: att}, scope.Shards, nil
+	return zk.Claim{Scope: scope, Attestation: att}, scope.Shards, h, nil
 }
 
 // sumOf fetches both halves of a sealed sum.

@@ -71,6 +71,9 @@ type Consent struct {
 	// MaxMinHonest is the most honest clients in a sum that a job's noise may
 	// rely on; 0: the job's word is taken.
 	MaxMinHonest int `yaml:"max_min_honest,omitempty"`
+	// NoRequirements declines jobs that ask nodes to prove something about their
+	// rows: what is proven is known to everybody, and narrow limits are figures.
+	NoRequirements bool `yaml:"no_requirements,omitempty"`
 	// Paused declines everything.
 	Paused bool `yaml:"paused,omitempty"`
 }
@@ -148,13 +151,11 @@ func (p ProofKeysPin) MarshalText() ([]byte, error) {
 
 const pinPrefix = "sha256:"
 
-// pinned refuses proof keys of which any circuit's is not one that the
-// configuration names, where it names any.
-func (c Config) pinned(keys fl.ProofKeys) error {
-	for _, k := range keys.Circuits {
-		if len(c.ProofKeys) > 0 && !slices.Contains(c.ProofKeys, ProofKeysPin(k.Manifest)) {
-			return fmt.Errorf("%w: for %s the aggregator names %s (%s set-up); compare it with the other institutions", ErrProofKeys, k.Shape, k.Manifest, keys.Setup)
-		}
+// pinned refuses keys of a circuit that the configuration does not name, where
+// it names any.
+func (c Config) pinned(k fl.CircuitKeys, setup string) error {
+	if len(c.ProofKeys) > 0 && !slices.Contains(c.ProofKeys, ProofKeysPin(k.Manifest)) {
+		return fmt.Errorf("%w: for %s the aggregator names %s (%s set-up); compare it with the other institutions", ErrProofKeys, k.Shape, k.Manifest, setup)
 	}
 	return nil
 }
@@ -170,36 +171,44 @@ func saveConfig(dir string, c Config) error {
 // errNoData says that the node has no data with the schema of a job.
 var errNoData = errors.New("this node has no data with the job's schema")
 
-// load reads the data that a job needs.
-func (c Config) load(schemaText string) (train, test fl.Examples, err error) {
+// source finds the data that a job needs, and reads their schema.
+func (c Config) source(schemaText string) (DataSource, *datasets.Schema, error) {
 	wanted, err := datasets.ParseSchema("the job's schema", []byte(schemaText))
 	if err != nil {
-		return fl.Examples{}, fl.Examples{}, err
+		return DataSource{}, nil, err
 	}
 	want, err := wanted.Digest()
 	if err != nil {
-		return fl.Examples{}, fl.Examples{}, err
+		return DataSource{}, nil, err
 	}
 	for _, d := range c.Data {
 		schema, err := datasets.LoadSchema(d.Schema)
 		if err != nil {
-			return fl.Examples{}, fl.Examples{}, err
+			return DataSource{}, nil, err
 		}
 		got, err := schema.Digest()
 		if err != nil {
-			return fl.Examples{}, fl.Examples{}, err
+			return DataSource{}, nil, err
 		}
-		if got != want {
-			continue
+		if got == want {
+			return d, schema, nil
 		}
-		if d.TestCSV != "" {
-			train, test, _, err = datasets.LoadPair(d.CSV, d.TestCSV, schema)
-		} else {
-			train, test, _, err = datasets.Load(d.CSV, schema)
-		}
-		return train, test, err
 	}
-	return fl.Examples{}, fl.Examples{}, fmt.Errorf("%w (%s)", errNoData, wanted.Name)
+	return DataSource{}, nil, fmt.Errorf("%w (%s)", errNoData, wanted.Name)
+}
+
+// load reads the data that a job needs.
+func (c Config) load(schemaText string) (train, test fl.Examples, err error) {
+	d, schema, err := c.source(schemaText)
+	if err != nil {
+		return fl.Examples{}, fl.Examples{}, err
+	}
+	if d.TestCSV != "" {
+		train, test, _, err = datasets.LoadPair(d.CSV, d.TestCSV, schema)
+	} else {
+		train, test, _, err = datasets.Load(d.CSV, schema)
+	}
+	return train, test, err
 }
 
 // allows checks a job against the policy; the error says in words why not.
@@ -209,6 +218,8 @@ func (c Consent) allows(spec fl.JobSpec) error {
 		return errors.New("this node's policy has paused all training")
 	case len(c.Owners) > 0 && !slices.Contains(c.Owners, spec.Owner):
 		return fmt.Errorf("this node's policy does not accept jobs of %s", spec.Owner)
+	case c.NoRequirements && spec.Trained != nil && len(spec.Trained.Requirements) > 0:
+		return errors.New("the job asks for proofs about the rows themselves, and this node's policy proves nothing about its data but their number")
 	case spec.MinCohort < c.MinCohort:
 		return fmt.Errorf("the job's minimum cohort is %d and this node's policy asks for %d", spec.MinCohort, c.MinCohort)
 	}

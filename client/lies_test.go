@@ -107,6 +107,20 @@ func (s *sealed) accepted(header fl.Digest, at time.Time) fl.Envelope {
 	return s.sign(fl.Receipt{Genesis: s.id, Subject: header, Of: fl.UpdateHeader{}.Kind(), Node: "alpha", AcceptedAt: at})
 }
 
+// revoke shows a party as revoked from now on.
+func (s *sealed) revoke(node fl.NodeID, at time.Time) {
+	s.Helper()
+	for _, p := range s.parties {
+		e, err := fl.DecodeEnvelope(p.GetEnrolment())
+		s.must(err)
+		var d fl.Enrolment
+		s.must(e.Read(&d))
+		if d.Node == node {
+			p.Revocation = s.sign(fl.Revocation{Genesis: s.id, Node: node, RevokedAt: at}).Encode()
+		}
+	}
+}
+
 func without(nodes []fl.NodeID, drop ...fl.NodeID) []fl.NodeID {
 	return slices.DeleteFunc(slices.Clone(nodes), func(n fl.NodeID) bool { return slices.Contains(drop, n) })
 }
@@ -219,17 +233,16 @@ func TestLyingSeals(t *testing.T) {
 		{"an update of a party enrolled after the plan", "enrolled after the plan", seal(func(s *sealed) {
 			s.plan.OpenedAt = stageStart.Add(-time.Second)
 		})},
-		{"an update of a revoked party", "revoked", seal(func(s *sealed) {
-			for _, p := range s.parties {
-				e, err := fl.DecodeEnvelope(p.GetEnrolment())
-				s.must(err)
-				var d fl.Enrolment
-				s.must(e.Read(&d))
-				if d.Node == "beta" {
-					p.Revocation = s.sign(fl.Revocation{Genesis: s.id, Node: "beta", RevokedAt: stageStart}).Encode()
-				}
+		{"an update of a revoked party", "revoked", seal(func(s *sealed) { s.revoke("beta", stageStart) })},
+		{"an update of a party that was revoked since this node looked it up", "revoked", seal(func(s *sealed) {
+			_, revoked, err := s.node.remote.Member(s.Context(), "beta")
+			s.must(err)
+			if revoked {
+				s.Error("revoked already")
 			}
+			s.revoke("beta", stageStart)
 		})},
+		{"an update that crossed with its client's revocation", "", seal(func(s *sealed) { s.revoke("beta", stageStart.Add(time.Millisecond)) })},
 		{"a contributor left out of a sum", "are not those of the updates", seal(func(s *sealed) {
 			s.seal.Sums[0].Contributors = without(s.seal.Sums[0].Contributors, "gamma")
 		})},

@@ -58,9 +58,11 @@ type Node struct {
 	epoch     *epochKey
 	completed fl.Digest // epoch key whose share the holder has
 	retired   map[uint64]bool
-	proof     *proofKeys     // nil until a plan needs it
-	awaited   map[place]bool // rounds whose seal must hold this node's update
-	lookedAt  time.Time      // when awaited was last gone through
+	proof     *proofKeys                         // nil until a plan needs it
+	proven    map[fl.Digest]*proofKeys           // of jobs at level trained
+	datasets  map[fl.Digest]fl.DatasetCommitment // that were verified
+	awaited   map[place]bool                     // rounds whose seal must hold this node's update
+	lookedAt  time.Time                          // when awaited was last gone through
 
 	statusMu sync.Mutex
 	status   Status
@@ -139,6 +141,7 @@ func Open(dir string, o Options) (*Node, error) {
 	n := &Node{
 		opts: o, home: home, config: config, suite: suite, holder: holder, outbox: outbox{filepath.Join(dir, outboxFolder)},
 		log: o.Log.With("node", home.Node), jobs: map[fl.Digest]*work{}, retired: map[uint64]bool{},
+		proven: map[fl.Digest]*proofKeys{}, datasets: map[fl.Digest]fl.DatasetCommitment{},
 	}
 	if n.remote, err = n.connect(); err != nil {
 		return nil, errors.Join(err, holder.Close())
@@ -149,7 +152,11 @@ func Open(dir string, o Options) (*Node, error) {
 	if n.awaited, err = n.outbox.awaiting(); err != nil {
 		return nil, errors.Join(err, n.remote.Close(), holder.Close())
 	}
-	n.status = Status{Node: home.Node, Federation: home.Genesis.Federation, Address: config.Address, StartedAt: fl.Instant(o.Now()), Certificate: home.CertificateEnds()}
+	wronged, err := n.outbox.wronged()
+	if err != nil { // evidence for people, which no work rests on
+		n.log.Warn("cannot read what proves that a seal contradicts a receipt", "error", err)
+	}
+	n.status = Status{Node: home.Node, Federation: home.Genesis.Federation, Address: config.Address, StartedAt: fl.Instant(o.Now()), Certificate: home.CertificateEnds(), Wronged: wronged}
 	return n, nil
 }
 
@@ -389,7 +396,7 @@ func taskKey(task *flpb.Task) string {
 		e := t.Epoch
 		return fmt.Sprintf("epoch %x %d %d %d %s %s %d", fl.DigestBytes(e.GetPlan()), len(e.GetSealKeys()), len(e.GetCommitments()), len(e.GetReveals()), e.GetStep(), e.GetStage(), len(e.GetDocuments()))
 	case *flpb.Task_Offer:
-		return fmt.Sprintf("offer %x", fl.DigestBytes(t.Offer.GetJobSpec()))
+		return fmt.Sprintf("offer %x %x", fl.DigestBytes(t.Offer.GetJobSpec()), t.Offer.GetProofKeys())
 	case *flpb.Task_Train:
 		return fmt.Sprintf("train %x", fl.DigestBytes(t.Train.GetPlan()))
 	case *flpb.Task_Noise:

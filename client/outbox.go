@@ -79,8 +79,10 @@ func (o outbox) update(job fl.JobID, round uint64) (header fl.Envelope, cipherte
 	for _, c := range h.Ciphertexts {
 		blobs = append(blobs, c.Digest)
 	}
-	if !h.Attestation.IsZero() {
-		blobs = append(blobs, h.Attestation)
+	for _, proof := range []fl.Digest{h.Attestation, h.Training} {
+		if !proof.IsZero() {
+			blobs = append(blobs, proof)
+		}
 	}
 	for _, digest := range blobs {
 		data, err := os.ReadFile(filepath.Join(dir, digest.String()+".ct"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"credence/datasets"
 	"credence/fl"
 	"credence/fl/flpb"
 	"credence/models"
@@ -27,47 +28,69 @@ type JobOptions struct {
 	StepCap       int64
 	Budget        int64
 	Rates         fl.Rates
-	ProofLevel    fl.ProofLevel // "": the genesis' floor
+	ProofLevel    fl.ProofLevel  // "": the genesis' floor
+	Trained       TrainedOptions // at level trained only
 	Seed          uint64
 }
 
-// SubmitJob makes the initial model, uploads it and submits the job as the
-// enrolled owner.
-func (r *Remote) SubmitJob(ctx context.Context, o JobOptions) (fl.JobSpec, error) {
+// Draft returns the specification that the options and a genesis give, but for
+// the owner and the digest of the genesis, and the initial model. What a
+// federation needs proof keys for follows from it.
+func (o JobOptions) Draft(genesis fl.Genesis) (spec fl.JobSpec, initial []byte, err error) {
 	model, err := models.New(o.Model)
 	if err != nil {
-		return fl.JobSpec{}, err
+		return fl.JobSpec{}, nil, err
 	}
 	if err := o.Training.Validate(); err != nil {
-		return fl.JobSpec{}, err
+		return fl.JobSpec{}, nil, err
 	}
 	if o.Strategy, err = CompleteStrategy(o.Strategy, o.Training, model); err != nil {
-		return fl.JobSpec{}, err
+		return fl.JobSpec{}, nil, err
 	}
-	spec := fl.JobSpec{
-		Genesis: r.home.GenesisID, Job: o.Job, Owner: r.home.Node,
+	spec = fl.JobSpec{
+		Job:    o.Job,
 		Schema: fl.DigestBytes([]byte(o.SchemaText)), SchemaText: o.SchemaText,
 		Parameters: model.NumParameters(), Strategy: o.Strategy, Clip: o.Clip, Rounds: o.Rounds, CohortSize: o.CohortSize,
 		MinCohort: o.MinCohort, RoundDeadline: o.RoundDeadline, ProofLevel: o.ProofLevel,
 		SampleCap: o.SampleCap, StepCap: o.StepCap, Budget: o.Budget, Rates: o.Rates, Seed: o.Seed,
 	}
 	if spec.ProofLevel == "" {
-		spec.ProofLevel = r.home.Genesis.ProofFloor
+		spec.ProofLevel = genesis.ProofFloor
 	}
 	if spec.MinCohort == 0 {
-		spec.MinCohort = r.home.Genesis.MinCohort
+		spec.MinCohort = genesis.MinCohort
 	}
-	if err := r.resolvePrivacy(o, &spec); err != nil {
-		return fl.JobSpec{}, err
+	if err := o.resolvePrivacy(genesis.Suite, &spec); err != nil {
+		return fl.JobSpec{}, nil, err
 	}
 	if spec.Model, err = EncodeModel(o.Model); err != nil {
-		return fl.JobSpec{}, err
+		return fl.JobSpec{}, nil, err
 	}
 	if spec.Training, err = EncodeTraining(o.Training); err != nil {
+		return fl.JobSpec{}, nil, err
+	}
+	if spec.ProofLevel.Trained() {
+		schema, err := datasets.ParseSchema("the job's schema", []byte(o.SchemaText))
+		if err != nil {
+			return fl.JobSpec{}, nil, err
+		}
+		if spec.Trained, err = trainedTerms(model.Spec(), o.Training, schema, o.Trained); err != nil {
+			return fl.JobSpec{}, nil, err
+		}
+	}
+	initial = fl.EncodeParameters(model.Init(o.Seed))
+	spec.InitialModel = fl.DigestBytes(initial)
+	return spec, initial, nil
+}
+
+// SubmitJob makes the initial model, uploads it and submits the job as the
+// enrolled owner.
+func (r *Remote) SubmitJob(ctx context.Context, o JobOptions) (fl.JobSpec, error) {
+	spec, initial, err := o.Draft(r.home.Genesis)
+	if err != nil {
 		return fl.JobSpec{}, err
 	}
-	initial := fl.EncodeParameters(model.Init(o.Seed))
-	spec.InitialModel = fl.DigestBytes(initial)
+	spec.Genesis, spec.Owner = r.home.GenesisID, r.home.Node
 	if err := spec.Validate(); err != nil {
 		return fl.JobSpec{}, err
 	}

@@ -163,16 +163,22 @@ func (r *Remote) Pull(ctx context.Context, job fl.JobID, version uint64) (Publis
 
 // Metadata says where a model comes from, for the metadata of an exported file.
 func (p Published) Metadata() map[string]string {
-	m := p.Version.Manifest
+	out := ModelMetadata(p.Version.Manifest, p.Version.ManifestID)
+	if p.Own != "" {
+		out["own_parameters_of"] = string(p.Own)
+	}
+	return out
+}
+
+// ModelMetadata is what an exported file says of the published model of a
+// manifest.
+func ModelMetadata(m fl.Manifest, id fl.Digest) map[string]string {
 	out := map[string]string{
 		"job": string(m.Job), "version": fmt.Sprint(m.Version), "round": fmt.Sprint(m.Round), "genesis": m.Genesis.String(),
-		"manifest": p.Version.ManifestID.String(), "model": m.Model.String(), "proof_level": string(m.ProofLevel), "epsilon": m.Epsilon,
+		"manifest": id.String(), "model": m.Model.String(), "proof_level": string(m.ProofLevel), "epsilon": m.Epsilon,
 	}
 	if m.Delta > 0 {
 		out["delta"] = strconv.FormatFloat(m.Delta, 'g', -1, 64)
-	}
-	if p.Own != "" {
-		out["own_parameters_of"] = string(p.Own)
 	}
 	return out
 }

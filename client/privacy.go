@@ -87,14 +87,14 @@ func (o PrivacyOptions) Resolve(suite *he.Suite, upload, rounds, minCohort int) 
 }
 
 // resolvePrivacy fills in the privacy of a job that is to be submitted.
-func (r *Remote) resolvePrivacy(o JobOptions, spec *fl.JobSpec) error {
+func (o JobOptions) resolvePrivacy(suiteName string, spec *fl.JobSpec) error {
 	if !o.Privacy.On() {
 		return nil
 	}
 	if err := CheckPrivacy(fl.Privacy{NoiseMultiplier: 1}, o.Training); err != nil {
 		return err
 	}
-	suite, err := he.LookupSuite(r.home.Genesis.Suite)
+	suite, err := he.LookupSuite(suiteName)
 	if err != nil {
 		return err
 	}

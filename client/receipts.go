@@ -46,30 +46,44 @@ type Wronged struct {
 // It may be earlier: an update that was sent twice has two receipts.
 func (n *Node) ownInSeal(seal fl.Seal) error {
 	own, accepted, err := n.outbox.accepted(seal.Job, seal.Round)
-	if err != nil || !accepted {
+	if err != nil {
 		return err
+	}
+	// The signed receipt is written first: a node that was killed then has it
+	// alone, and one of a version that did not keep it has the digest alone.
+	receipt, signed, err := n.signedReceipt(seal.Job, seal.Round)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the receipt that this node keeps for round %d of job %s: %w", seal.Round, seal.Job, err)
+	case !accepted && !signed:
+		return nil
+	case !accepted:
+		own = receipt.Subject
 	}
 	at := slices.Index(seal.Headers, own)
 	if at < 0 {
 		return fmt.Errorf("%w: round %d of job %s", ErrLeftOut, seal.Round, seal.Job)
 	}
-	raw, err := readFile(filepath.Join(n.outbox.folder(seal.Job, seal.Round), acceptedFile))
-	if err != nil || raw == nil { // of a version that did not keep it
-		return err
-	}
-	envelope, err := fl.DecodeEnvelope(raw)
-	if err != nil {
-		return fmt.Errorf("the receipt that this node keeps for round %d of job %s: %w", seal.Round, seal.Job, err)
-	}
-	var receipt fl.Receipt
-	if err := n.openAggregators(envelope, &receipt); err != nil {
-		return fmt.Errorf("the receipt that this node keeps for round %d of job %s: %w", seal.Round, seal.Job, err)
-	}
-	if seal.Accepted[at].After(receipt.AcceptedAt) {
+	if signed && seal.Accepted[at].After(receipt.AcceptedAt) {
 		return fmt.Errorf("%w: %s instead of %s in round %d of job %s",
 			ErrAccepted, seal.Accepted[at].Format(time.RFC3339Nano), receipt.AcceptedAt.Format(time.RFC3339Nano), seal.Round, seal.Job)
 	}
 	return nil
+}
+
+// signedReceipt reads the aggregator's receipt for this node's update; false
+// when there is none.
+func (n *Node) signedReceipt(job fl.JobID, round uint64) (fl.Receipt, bool, error) {
+	var receipt fl.Receipt
+	raw, err := readFile(filepath.Join(n.outbox.folder(job, round), acceptedFile))
+	if err != nil || raw == nil {
+		return receipt, false, err
+	}
+	envelope, err := fl.DecodeEnvelope(raw)
+	if err != nil {
+		return receipt, false, err
+	}
+	return receipt, true, n.openAggregators(envelope, &receipt)
 }
 
 // await remembers that a round's seal must hold this node's update. The caller
@@ -100,7 +114,9 @@ func (n *Node) settleAll(ctx context.Context) {
 			return
 		case errors.Is(err, ErrLeftOut) || errors.Is(err, ErrAccepted):
 			n.report(err)
-			n.note(func(s *Status) { s.Wronged = append(s.Wronged, err.Error()) })
+			if settled { // else it is found again
+				n.note(func(s *Status) { s.Wronged = append(s.Wronged, err.Error()) })
+			}
 		case err != nil:
 			n.log.Warn("cannot see yet how a round ended", "job", p.job, "round", p.round, "error", err)
 		}
@@ -202,6 +218,28 @@ func (o outbox) awaiting() (map[place]bool, error) {
 			continue // not a folder of the outbox
 		}
 		out[place{fl.JobID(filepath.Base(filepath.Dir(dir))), round}] = true
+	}
+	return out, nil
+}
+
+// wronged lists, by job and round, why the rounds were unjust that the outbox
+// holds evidence of.
+func (o outbox) wronged() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(o.dir, "*", "*", wrongedFile))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, path := range files {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		var w Wronged
+		if err := json.Unmarshal(raw, &w); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		out = append(out, w.Reason)
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,7 @@ func TestReceipts(t *testing.T) {
 		name    string
 		at      time.Time // on the receipt
 		without bool      // alpha's update
+		killed  bool      // after the signed receipt was written
 		phase   string
 		last    uint64
 		want    error
@@ -129,6 +131,7 @@ func TestReceipts(t *testing.T) {
 		{name: "published with it", phase: "published", last: 1, settled: true},
 		{name: "published with it, a round ago", phase: "open", last: 2, settled: true},
 		{name: "published without it", phase: "published", last: 1, without: true, want: ErrLeftOut, settled: true},
+		{name: "published without it, known by the signed receipt alone", phase: "published", last: 1, without: true, killed: true, want: ErrLeftOut, settled: true},
 		{name: "published with it, later than its receipt says", at: stageStart.Add(-time.Second), phase: "published", last: 1, want: ErrAccepted, settled: true},
 	} {
 		s := newSealed(t)
@@ -141,6 +144,9 @@ func TestReceipts(t *testing.T) {
 			at = stageStart
 		}
 		s.must(n.outbox.receive("j", 1, own.Digest(), s.accepted(own.Digest(), at)))
+		if test.killed {
+			s.must(os.Remove(filepath.Join(n.outbox.folder("j", 1), "receipt.json")))
+		}
 		if test.without {
 			s.seal.Clients, s.seal.Accepted = s.seal.Clients[1:], s.seal.Accepted[1:]
 			s.seal.Headers = s.seal.Headers[1:]
@@ -187,6 +193,11 @@ func TestReceipts(t *testing.T) {
 		if len(n.status.Wronged) != 1 || !strings.Contains(n.status.LastError, test.want.Error()) {
 			t.Errorf("%s: its status says %+v", test.name, n.status)
 		}
+		// The next start knows it from the evidence.
+		wronged, err2 := n.outbox.wronged()
+		if err2 != nil || !slices.Equal(wronged, n.status.Wronged) {
+			t.Errorf("%s: after a restart: %v, %v", test.name, wronged, err2)
+		}
 		var w Wronged
 		s.must(err)
 		s.must(json.Unmarshal(raw, &w))
@@ -227,7 +238,8 @@ func TestPinnedProofKeys(t *testing.T) {
 		if test.bad {
 			continue
 		}
-		if err := c.pinned(keys); errors.Is(err, ErrProofKeys) != test.refused || !test.refused && err != nil {
+		err = errors.Join(c.pinned(keys.Circuits[0], keys.Setup), c.pinned(keys.Circuits[1], keys.Setup))
+		if errors.Is(err, ErrProofKeys) != test.refused || !test.refused && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := saveConfig(dir, c); err != nil {

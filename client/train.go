@@ -20,6 +20,7 @@ type work struct {
 	LocalWork
 	spec   fl.JobSpec
 	specID fl.Digest
+	proven *provenWork // nil below level trained
 }
 
 // openJob decodes a job, checks its owner's signature and loads what it needs.
@@ -55,7 +56,12 @@ func (n *Node) openJob(ctx context.Context, raw []byte) (*work, error) {
 	if w.LocalWork, err = ReadWork(w.spec); err != nil {
 		return nil, &declineError{err}
 	}
-	if w.Train, w.Test, err = n.config.load(w.spec.SchemaText); err != nil {
+	if w.spec.ProofLevel.Trained() {
+		w.proven, w.Train, w.Test, err = n.openProven(w)
+	} else {
+		w.Train, w.Test, err = n.config.load(w.spec.SchemaText)
+	}
+	if err != nil {
 		return nil, &declineError{err}
 	}
 	if w.Train.Rows == 0 {
@@ -111,9 +117,23 @@ func (n *Node) consider(ctx context.Context, task *flpb.OfferTask) error {
 	if err != nil {
 		return err
 	}
-	if err := n.send(ctx, fl.JobJoin{
-		Genesis: n.home.GenesisID, JobSpec: w.specID, Job: w.spec.Job, Node: n.home.Node, Samples: int64(w.Train.Rows), JoinedAt: fl.Instant(n.now()),
-	}); err != nil {
+	join := fl.JobJoin{Genesis: n.home.GenesisID, JobSpec: w.specID, Job: w.spec.Job, Node: n.home.Node, Samples: int64(w.Train.Rows)}
+	if w.proven != nil {
+		keys := fl.Digest{}
+		if copy(keys[:], task.GetProofKeys()) != len(keys) {
+			return fmt.Errorf("job %s at level %s is offered without proof keys", w.spec.Job, w.spec.ProofLevel)
+		}
+		d, err := n.commitDataset(ctx, w, keys)
+		if err != nil {
+			return err
+		}
+		if err := n.submitDataset(ctx, d); err != nil {
+			return err
+		}
+		join.Dataset = d.signed.Digest()
+	}
+	join.JoinedAt = fl.Instant(n.now())
+	if err := n.send(ctx, join); err != nil {
 		return err
 	}
 	n.log.Info("joined job", "job", w.spec.Job, "owner", w.spec.Owner, "samples", w.Train.Rows)
@@ -187,6 +207,10 @@ func (n *Node) makeUpdate(ctx context.Context, task *flpb.TrainTask, planID fl.D
 	})
 	if err != nil {
 		return fail(err)
+	}
+	if w.proven != nil {
+		signed, ciphertexts, err = n.makeProven(ctx, w, local, planID, k)
+		return signed, ciphertexts, nil, err
 	}
 	started := n.now()
 	var update Update

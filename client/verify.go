@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"credence/fl"
 	"credence/fl/privacy"
@@ -184,11 +185,16 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 	case len(seal.Dealers) < epoch.Threshold:
 		return seal, fmt.Errorf("%w: it uses the noise of %d members: it takes at least %d", ErrSeal, len(seal.Dealers), epoch.Threshold)
 	}
+	// Whom a member knows it looks up once; who was revoked since then it would
+	// not hear of.
+	if err := n.remote.refreshMembers(ctx); err != nil {
+		return seal, err
+	}
 	byShard := make([][]fl.NodeID, plan.Shards)
 	ciphertexts := map[fl.Digest]bool{}
 	logged := []fl.Envelope{sealEnvelope}
 	for i, client := range seal.Clients {
-		header, signed, err := n.verifyHeader(ctx, seal.Headers[i], client, planID, plan)
+		header, signed, err := n.verifyHeader(ctx, seal.Headers[i], client, seal.Accepted[i], planID, plan)
 		if err != nil {
 			return seal, fmt.Errorf("the sealed update of %s: %w", client, err)
 		}
@@ -221,7 +227,10 @@ func (n *Node) verifySeal(ctx context.Context, sealEnvelope fl.Envelope, planID 
 	return seal, n.remote.RequireLogged(ctx, logged...)
 }
 
-func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.NodeID, planID fl.Digest, plan fl.Plan) (fl.UpdateHeader, fl.Envelope, error) {
+// verifyHeader fetches and checks the sealed update of a client that was
+// accepted at a given time. A client that was revoked later sent it rightly: the
+// seal may cross with its revocation.
+func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.NodeID, accepted time.Time, planID fl.Digest, plan fl.Plan) (fl.UpdateHeader, fl.Envelope, error) {
 	var h fl.UpdateHeader
 	envelope, err := n.remote.Document(ctx, digest)
 	if err != nil {
@@ -234,6 +243,7 @@ func (n *Node) verifyHeader(ctx context.Context, digest fl.Digest, client fl.Nod
 	if err != nil {
 		return h, envelope, err
 	}
+	revoked = revoked && !n.remote.revoked[client].After(accepted)
 	assigned, in := plan.Assigned(client)
 	switch {
 	case !in:

@@ -26,6 +26,8 @@ type Terms struct {
 	MinCohort  int
 	Slots      int // values in a ciphertext
 	MaxCohort  int // updates that the suite can add
+	// Whole: nodes that cannot carry a whole upload are not sampled.
+	Whole bool
 }
 
 // Terms returns a job's terms for a suite with slots values in a ciphertext
@@ -33,7 +35,7 @@ type Terms struct {
 func (s JobSpec) Terms(slots, maxCohort int) Terms {
 	return Terms{
 		Job: s.Job, Seed: s.Seed, Strategy: s.Strategy, Parameters: s.Parameters, CohortSize: s.CohortSize, MinCohort: s.MinCohort,
-		Slots: slots, MaxCohort: maxCohort,
+		Slots: slots, MaxCohort: maxCohort, Whole: s.WholeUploads(),
 	}
 }
 
@@ -44,6 +46,18 @@ type Cohort struct {
 	WeightUnit  int64
 	Shards      int // see Plan
 	Groups      int // see Plan
+}
+
+// WholeUploads reports whether every client of the job carries the whole
+// upload: the strategy or the proof of its training speaks of all of it.
+func (s JobSpec) WholeUploads() bool { return s.Strategy.WholeVector() || s.ProofLevel.Trained() }
+
+// wholeBecause names what does not go with parts of an upload.
+func (t Terms) wholeBecause() string {
+	if t.Strategy.WholeVector() {
+		return t.Strategy.Name
+	}
+	return "proof level " + string(ProofTrained)
 }
 
 // ShortCohortError says that a round cannot be planned with these candidates,
@@ -67,14 +81,14 @@ func DrawCohort(t Terms, candidates []Candidate, round uint64) (Cohort, error) {
 		return Cohort{}, err
 	}
 	able := slices.Clone(candidates)
-	if t.Strategy.WholeVector() {
+	if t.Whole || t.Strategy.WholeVector() {
 		able = slices.DeleteFunc(able, func(c Candidate) bool { return c.weak(len(shards)) })
 	}
 	groups := max(t.Strategy.Robust.Groups, 1)
 	if need := groups * t.MinCohort; len(able) < need {
 		switch {
 		case len(able) < len(candidates):
-			return Cohort{}, &ShortCohortError{fmt.Sprintf("nodes that can carry %d ciphertexts: %d of at least %d; %s does not cut an upload into parts", len(shards), len(able), need, t.Strategy.Name)}
+			return Cohort{}, &ShortCohortError{fmt.Sprintf("nodes that can carry %d ciphertexts: %d of at least %d; %s does not cut an upload into parts", len(shards), len(able), need, t.wholeBecause())}
 		case groups > 1:
 			return Cohort{}, &ShortCohortError{fmt.Sprintf("nodes: %d of at least %d joined the job and are reachable, for %d groups of %d", len(able), need, groups, t.MinCohort)}
 		}

@@ -36,8 +36,10 @@ func samples() []Document {
 		&Verdict{Genesis: g, EpochPlan: plan, Guilty: "south", Ground: GroundDealing, Evidence: []Digest{key}, Reason: "a box", At: at},
 		&JobSpec{Genesis: g, Job: "job", Owner: "north", Schema: testDigest("schema"), SchemaText: "schema", Model: json.RawMessage(`{"a":1}`), Training: json.RawMessage(`{"b":2}`),
 			Parameters: 10, InitialModel: testDigest("m"), Strategy: StrategySpec{Name: FedAvg, ServerLearningRate: 1, Weighting: WeightUniform}, Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2,
-			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
+			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 9},
 		&JobJoin{Genesis: g, JobSpec: plan, Job: "job", Node: "north", Samples: 100, JoinedAt: at},
+		&DatasetCommitment{Genesis: g, JobSpec: plan, Job: "job", Node: "north", ProofKeys: key, Spec: testDigest("table"), Commitment: []byte{1, 2}, Rows: 100,
+			Registration: testDigest("r"), CommittedAt: at},
 		&JobCancel{Genesis: g, JobSpec: plan, Job: "job", Owner: "north", Reason: "done"},
 		&Plan{Genesis: g, JobSpec: plan, Job: "job", Round: 1, EpochKey: key, Epoch: 1, BaseModel: testDigest("m"), Slots: 35, Shards: 2,
 			Cohort: []Assignment{{"north", []int{0, 1}, 5}, {"south", []int{1}, 3}}, WeightUnit: 5, MinCohort: 2, Clip: Clip{Value: 0.5}, ValueBits: 14, ProofLevel: ProofNone, Seed: 1, OpenedAt: at, Deadline: later},
@@ -64,13 +66,32 @@ func variants() []Document {
 			Parameters: 10, InitialModel: testDigest("m"), Clip: Clip{Value: 0.5, Norm: 2}, Rounds: 3, MinCohort: 2, CohortSize: 10,
 			Strategy: StrategySpec{Name: FedPer, ServerLearningRate: 1, Weighting: WeightUniform, PersonalLayers: 1, PersonalParameters: 4,
 				Robust: RobustSpec{Rule: TrimmedMean, Groups: 5, Trim: 2}},
-			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{700, 100, 150, 50}, Seed: 9},
+			RoundDeadline: 60, ProofLevel: ProofNone, Budget: 100, Rates: Rates{Work: 700, Timeliness: 100, Committee: 150, Operator: 50}, Seed: 9},
 		&Plan{Genesis: g, JobSpec: plan, Job: "job", Round: 4, EpochKey: key, Epoch: 1, BaseModel: testDigest("m"), BaseState: testDigest("state"), Slots: 35, Shards: 4, Groups: 2, Population: 9,
 			Cohort: []Assignment{{"north", []int{0, 1}, 5}, {"south", []int{2, 3}, 3}}, WeightUnit: 5, MinCohort: 2, Clip: Clip{Value: 0.5}, ValueBits: 14, ProofLevel: ProofNone, Seed: 1, OpenedAt: at, Deadline: later},
 		&Manifest{Genesis: g, JobSpec: plan, Job: "job", Round: 2, Version: 1, Plan: plan, Seal: testDigest("s"), EpochKey: key, KeyHolders: []NodeID{"north", "south"},
 			BaseModel: testDigest("m"), Model: testDigest("n"), State: testDigest("state"), Figures: Figures{5, 3, 4}, ProofLevel: ProofNone, Epsilon: "infinity",
 			Postings: []Posting{}, SealedAt: at, OpenedAt: later},
+		trainedJob(),
+		&JobJoin{Genesis: g, JobSpec: plan, Job: "job", Node: "north", Samples: 100, Dataset: testDigest("d"), JoinedAt: at},
+		&DatasetCommitment{Genesis: g, JobSpec: plan, Job: "job", Node: "north", ProofKeys: key, Spec: testDigest("table"), Commitment: []byte{1, 2}, Rows: 100,
+			Registration: testDigest("r"), Validation: testDigest("v"), CommittedAt: at},
+		trainedHeader(),
 	}
+}
+
+// trainedJob and trainedHeader are documents at proof level trained.
+func trainedJob() *JobSpec {
+	return &JobSpec{Genesis: testDigest("genesis"), Job: "job", Owner: "north", Schema: testDigest("schema"), SchemaText: "schema", Model: json.RawMessage(`{"a":1}`), Training: json.RawMessage(`{"b":2}`),
+		Parameters: 31, InitialModel: testDigest("m"), Clip: Clip{Value: 0.5}, Rounds: 3, MinCohort: 2, Strategy: oneOf(FedAvg),
+		RoundDeadline: 60, ProofLevel: ProofTrained, Budget: 100, Rates: Rates{Work: 500, Timeliness: 100, Committee: 150, Operator: 50, Training: 200}, Seed: 9,
+		Trained: &TrainedTerms{Kind: "logistic", Features: 30, Outputs: 1, LearningRate: 0.5, Steps: 4, Batch: 8, PartSteps: 2, Seed: 7, Table: "r128-f30-b14-binary",
+			TableSchema: testDigest("table schema"), ClipFeatures: true, Requirements: json.RawMessage(`{"numbers":[]}`)}}
+}
+
+func trainedHeader() *UpdateHeader {
+	return &UpdateHeader{Genesis: testDigest("genesis"), Plan: testDigest("plan"), EpochKey: testDigest("key"), Job: "job", Round: 1, Node: "north", Ciphertexts: []ShardCiphertext{{0, testDigest("c0")}},
+		Steps: 4, ProofLevel: ProofTrained, Attestation: testDigest("a"), Training: testDigest("t"), Dataset: testDigest("d")}
 }
 
 // sample returns a fresh valid document of type D.
@@ -153,7 +174,7 @@ func TestGenesisRefuses(t *testing.T) {
 		"no suite":            func(g *Genesis) { g.Suite = "" },
 		"short key":           func(g *Genesis) { g.AggregatorKey = g.AggregatorKey[1:] },
 		"no CA":               func(g *Genesis) { g.CertificateCA = Digest{} },
-		"unknown proof level": func(g *Genesis) { g.ProofFloor = "trained" },
+		"unknown proof level": func(g *Genesis) { g.ProofFloor = "absolute" },
 		"odd region":          func(g *Genesis) { g.Regions = []string{"E U"} },
 	})
 	refusals(t, map[string]func(*Enrolment){
@@ -231,13 +252,76 @@ func TestJobDocumentsRefuse(t *testing.T) {
 		},
 		"clip":          func(s *JobSpec) { s.Clip.Value = 0 },
 		"rates":         func(s *JobSpec) { s.Rates.Work++ },
-		"negative rate": func(s *JobSpec) { s.Rates = Rates{1001, -1, 0, 0} },
+		"negative rate": func(s *JobSpec) { s.Rates = Rates{Work: 1001, Timeliness: -1} },
 		"proof level":   func(s *JobSpec) { s.ProofLevel = "" },
 	})
 	refusals(t, map[string]func(*JobJoin){
 		"no samples":       func(j *JobJoin) { j.Samples = 0 },
 		"too many samples": func(j *JobJoin) { j.Samples = MaxSamples + 1 },
 	})
+}
+
+// Level trained: its terms are there exactly then, and speak only of what can
+// be proven.
+func TestTrainedDocumentsRefuse(t *testing.T) {
+	if err := trainedJob().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*JobSpec){
+		"no terms":             func(s *JobSpec) { s.Trained = nil },
+		"terms at bounded":     func(s *JobSpec) { s.ProofLevel, s.Rates = ProofBounded, Rates{Work: 1000} },
+		"a strategy that adds": func(s *JobSpec) { s.Strategy = oneOf(FedProx) },
+		"own models":           func(s *JobSpec) { s.Strategy = oneOf(Ditto) },
+		"robust groups":        func(s *JobSpec) { s.Strategy.Robust = RobustSpec{Rule: Median, Groups: 3} },
+		"noise": func(s *JobSpec) {
+			s.Privacy = Privacy{NoiseMultiplier: 1, Epsilon: 1, Delta: 1e-5, MinHonest: 1}
+			s.Clip = Clip{Value: 0.5, Norm: 0.5}
+		},
+		"a norm a shard":   func(s *JobSpec) { s.Clip = Clip{Value: 0.5, Norm: 1, PerShard: true} },
+		"no kind":          func(s *JobSpec) { s.Trained.Kind = "" },
+		"no features":      func(s *JobSpec) { s.Trained.Features = 0 },
+		"no outputs":       func(s *JobSpec) { s.Trained.Outputs = 0 },
+		"negative units":   func(s *JobSpec) { s.Trained.Hidden = -1 },
+		"no learning rate": func(s *JobSpec) { s.Trained.LearningRate = 0 },
+		"endless rate":     func(s *JobSpec) { s.Trained.LearningRate = math.Inf(1) },
+		"no steps":         func(s *JobSpec) { s.Trained.Steps = 0 },
+		"too many steps":   func(s *JobSpec) { s.Trained.Steps = MaxTrainedSteps + 2 },
+		"negative batch":   func(s *JobSpec) { s.Trained.Batch = -1 },
+		"one part":         func(s *JobSpec) { s.Trained.PartSteps = 4 },
+		"uneven parts":     func(s *JobSpec) { s.Trained.PartSteps = 3 },
+		"no table":         func(s *JobSpec) { s.Trained.Table = "" },
+		"no table schema":  func(s *JobSpec) { s.Trained.TableSchema = Digest{} },
+	} {
+		s := trainedJob()
+		change(s)
+		if s.Validate() == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	refusals(t, map[string]func(*JobSpec){
+		"a rate for what is not proven": func(s *JobSpec) { s.Rates = Rates{Work: 900, Training: 100} },
+	})
+	refusals(t, map[string]func(*DatasetCommitment){
+		"no keys":            func(d *DatasetCommitment) { d.ProofKeys = Digest{} },
+		"no specification":   func(d *DatasetCommitment) { d.Spec = Digest{} },
+		"no registration":    func(d *DatasetCommitment) { d.Registration = Digest{} },
+		"no commitment":      func(d *DatasetCommitment) { d.Commitment = nil },
+		"a large commitment": func(d *DatasetCommitment) { d.Commitment = make([]byte, maxCommitment+1) },
+		"no rows":            func(d *DatasetCommitment) { d.Rows = 0 },
+		"too many rows":      func(d *DatasetCommitment) { d.Rows = MaxSamples + 1 },
+	})
+	for name, change := range map[string]func(*UpdateHeader){
+		"no training attestation": func(h *UpdateHeader) { h.Training = Digest{} },
+		"no dataset":              func(h *UpdateHeader) { h.Dataset = Digest{} },
+		"no attestation":          func(h *UpdateHeader) { h.Attestation = Digest{} },
+		"of another level":        func(h *UpdateHeader) { h.ProofLevel = ProofBounded },
+	} {
+		h := trainedHeader()
+		change(h)
+		if h.Validate() == nil {
+			t.Errorf("header with %s was accepted", name)
+		}
+	}
 }
 
 func TestComplaintsRefuse(t *testing.T) {

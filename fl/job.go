@@ -48,12 +48,20 @@ type Rates struct {
 	Timeliness int `json:"timeliness" yaml:"timeliness"`
 	Committee  int `json:"committee" yaml:"committee"`
 	Operator   int `json:"operator" yaml:"operator"`
+	// Training is paid for work that is proven: at proof level trained, in the same
+	// proportions as Work. Other jobs have none.
+	Training int `json:"training,omitempty" yaml:"training,omitempty"`
 }
 
 // Validate refuses rates that are negative or do not sum to 1000.
 func (r Rates) Validate() error {
-	if r.Work < 0 || r.Timeliness < 0 || r.Committee < 0 || r.Operator < 0 || r.Work+r.Timeliness+r.Committee+r.Operator != 1000 {
-		return fmt.Errorf("rates: work %d, timeliness %d, committee %d, operator %d: want parts per thousand that sum to 1000", r.Work, r.Timeliness, r.Committee, r.Operator)
+	for _, rate := range []int{r.Work, r.Timeliness, r.Committee, r.Operator, r.Training} {
+		if rate < 0 || rate > 1000 { // so that no sum overflows
+			return fmt.Errorf("rates: %d: want parts per thousand", rate)
+		}
+	}
+	if r.Work+r.Timeliness+r.Committee+r.Operator+r.Training != 1000 {
+		return fmt.Errorf("rates: work %d, timeliness %d, committee %d, operator %d, training %d: want parts per thousand that sum to 1000", r.Work, r.Timeliness, r.Committee, r.Operator, r.Training)
 	}
 	return nil
 }
@@ -89,6 +97,8 @@ type JobSpec struct {
 	Budget    int64  `json:"budget"` // credits put into escrow
 	Rates     Rates  `json:"rates"`
 	Seed      uint64 `json:"seed"` // public: sampling, shuffling
+	// Trained is there at proof level trained and at no other.
+	Trained *TrainedTerms `json:"trained,omitempty"`
 }
 
 // Kind implements Document.
@@ -123,6 +133,9 @@ func (s JobSpec) Validate() error {
 	if err := s.validateStrategy(); err != nil {
 		return err
 	}
+	if err := s.validateTrained(); err != nil {
+		return err
+	}
 	return firstError(s.Job.Validate(), s.Owner.Validate(), s.Clip.Validate(), s.Rates.Validate(), s.ProofLevel.Validate(), s.validatePrivacy())
 }
 
@@ -154,7 +167,10 @@ type JobJoin struct {
 	Node    NodeID `json:"node"`
 	// Samples is the number of training rows. It is public: it weighs the
 	// update and the payout.
-	Samples  int64     `json:"samples"`
+	Samples int64 `json:"samples"`
+	// Dataset is the node's DatasetCommitment, whose rows Samples must be; zero but
+	// at proof level trained.
+	Dataset  Digest    `json:"dataset,omitzero"`
 	JoinedAt time.Time `json:"joined_at"` // by the node's clock
 }
 

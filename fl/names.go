@@ -59,12 +59,16 @@ type ProofLevel string
 // form of its update, and the aggregator's about the sum, are assumed.
 // At ProofBounded every update is attested to be a well-formed encryption of
 // values within their bounds, and the sum is checked against the attestations.
+// At ProofTrained each is attested besides to be what the plan's gradient steps
+// give on the rows that the client committed to when it joined the job. That
+// the rows are true is proven at no level.
 const (
 	ProofNone    ProofLevel = "none"
 	ProofBounded ProofLevel = "bounded"
+	ProofTrained ProofLevel = "trained"
 )
 
-var proofLevels = []ProofLevel{ProofNone, ProofBounded}
+var proofLevels = []ProofLevel{ProofNone, ProofBounded, ProofTrained}
 
 // Validate refuses levels that this build does not implement.
 func (p ProofLevel) Validate() error {
@@ -81,3 +85,6 @@ func (p ProofLevel) AtLeast(other ProofLevel) bool {
 
 // Attested reports whether updates carry attestations at this level.
 func (p ProofLevel) Attested() bool { return p.AtLeast(ProofBounded) }
+
+// Trained reports whether the training behind updates is attested too.
+func (p ProofLevel) Trained() bool { return p.AtLeast(ProofTrained) }

@@ -26,6 +26,10 @@ type UpdateHeader struct {
 	Steps       int64             `json:"steps"`       // optimiser steps taken, declared
 	ProofLevel  ProofLevel        `json:"proof_level"`
 	Attestation Digest            `json:"attestation"` // blob; zero at ProofNone
+	// Training is a blob, the attestation of the training, and Dataset the
+	// DatasetCommitment that it is about; both are zero but at ProofTrained.
+	Training Digest `json:"training,omitzero"`
+	Dataset  Digest `json:"dataset,omitzero"`
 }
 
 // Kind implements Document.
@@ -40,6 +44,8 @@ func (h UpdateHeader) Validate() error {
 		return errNoRound
 	case h.ProofLevel.Attested() == h.Attestation.IsZero():
 		return fmt.Errorf("update header: proof level %s and attestation %s do not go together", h.ProofLevel, h.Attestation.Short())
+	case h.ProofLevel.Trained() == h.Training.IsZero() || h.ProofLevel.Trained() == h.Dataset.IsZero():
+		return fmt.Errorf("update header: proof level %s, training attestation %s and dataset %s do not go together", h.ProofLevel, h.Training.Short(), h.Dataset.Short())
 	case len(h.Ciphertexts) == 0:
 		return errors.New("update header: no ciphertext")
 	case h.Steps < 0 || h.Steps > MaxSamples:

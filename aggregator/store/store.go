@@ -192,6 +192,9 @@ type Store interface {
 
 	// SubmitJob stores a job and enters its escrow, in one transaction.
 	SubmitJob(ctx context.Context, spec fl.Envelope, escrow credit.Transaction, at time.Time) error
+	// CommitDataset stores a node's commitment to the rows that it trains a job
+	// on; the first one holds.
+	CommitDataset(ctx context.Context, commitment fl.Envelope) error
 	// JoinJob stores a node's consent; the first one holds.
 	JoinJob(ctx context.Context, join fl.Envelope) error
 	// EndJob moves a running job into a final phase and enters the refund

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,6 +20,10 @@ type Selection struct {
 	// Model, when set, is a vector of parameters that must be a published model
 	// of the selected rounds.
 	Model []float32
+	// ModelSpec and ModelMetadata, when set, are what the model's file says of it:
+	// they must be the job's model and client.ModelMetadata of that version.
+	ModelSpec     json.RawMessage
+	ModelMetadata map[string]string
 	// ModelName is what messages call it.
 	ModelName string
 	// Kept are checkpoints that the log must extend beside those of the source's
@@ -70,7 +75,7 @@ func (a *auditor) run(ctx context.Context) error {
 		run  func(context.Context) error
 	}{
 		{"log", a.readLog}, {"documents", a.readDocuments}, {"epochs", a.checkEpochs},
-		{"rounds", a.checkRounds}, {"credits", a.checkCredits},
+		{"rounds", a.checkRounds}, {"credits", a.checkCredits}, {"blobs", a.checkKept},
 	} {
 		a.stage = stage.name
 		if err := ctx.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"credence/fl"
 	"credence/fl/credit"
+	"credence/zk/trained"
 )
 
 // ref is a document at its place in the log.
@@ -53,6 +54,11 @@ type jobLog struct {
 	joins  map[fl.NodeID]filed[fl.JobJoin]
 	cancel *filed[fl.JobCancel]
 	rounds []*roundLog
+	// At level trained: what the job's terms imply, what its nodes committed to, and
+	// whose commitment was verified.
+	proven   *trained.Job
+	datasets map[fl.NodeID]filed[fl.DatasetCommitment]
+	verified map[fl.NodeID]bool
 }
 
 // published returns the rounds that were published before an entry.

@@ -86,3 +86,55 @@ func (a *auditor) countPruned(ctx context.Context, r *roundLog) error {
 	}
 	return nil
 }
+
+// checkKept reads every blob that a source says it holds: of a round that is
+// over nothing needs the ciphertexts and the boxes, but what is still there has
+// to be what it is called.
+func (a *auditor) checkKept(ctx context.Context) error {
+	keeper, ok := a.src.(Keeper)
+	if !ok || a.sel.Job != "" {
+		return nil
+	}
+	started, count := time.Now(), 0
+	err := keeper.EachBlob(ctx, func(digest fl.Digest) error {
+		raw, err := a.src.Blob(ctx, digest, fl.Digest{})
+		switch {
+		case errors.Is(err, ErrMissing): // pruned at this moment
+			return nil
+		case errors.Is(err, ErrDamaged) || err == nil && fl.DigestBytes(raw) != digest:
+			return a.lie(fmt.Sprintf("blob %s (%s)", digest.Short(), a.book.nameOf(digest)), "its bytes do not have that digest")
+		case err != nil:
+			return fmt.Errorf("reading blob %s: %w", digest.Short(), err)
+		}
+		count++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.checked("stored blobs that are what they are called, needed or not", count, started)
+	return nil
+}
+
+// nameOf says what a blob is that no check asked for.
+func (b *book) nameOf(digest fl.Digest) string {
+	for _, j := range b.jobs {
+		for _, r := range j.rounds {
+			for _, h := range r.headers {
+				for _, c := range h.body.Ciphertexts {
+					if c.Digest == digest {
+						return fmt.Sprintf("ciphertext of shard %d, named by %s", c.Shard, h)
+					}
+				}
+			}
+			for _, n := range r.noise {
+				for _, x := range n.body.Boxes {
+					if x.Digest == digest {
+						return fmt.Sprintf("box of noise for %s, named by %s", x.Receiver, n)
+					}
+				}
+			}
+		}
+	}
+	return "stored, and needed by nothing that was checked"
+}

@@ -200,7 +200,7 @@ func (a *auditor) due(r *roundLog, escrow int64) ([]fl.Posting, error) {
 	pay := credit.Round{
 		Job: plan.Job, Round: plan.Round, Escrow: escrow, RoundsLeft: spec.Rounds - int(m.Version) + 1, // #nosec G115 -- a version is at most its round, at most the job's rounds
 		Rates: spec.Rates, Caps: credit.Caps{Samples: spec.SampleCap, Steps: spec.StepCap},
-		OpenedAt: plan.OpenedAt, Deadline: plan.Deadline,
+		OpenedAt: plan.OpenedAt, Deadline: plan.Deadline, Proven: plan.ProofLevel.Trained(),
 	}
 	for i, client := range seal.Clients {
 		h, sent := r.headers[client]

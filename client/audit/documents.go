@@ -8,6 +8,7 @@ import (
 
 	"credence/fl"
 	"credence/he"
+	"credence/zk/trained"
 )
 
 // readDocuments decodes every entry strictly and files it, in the order of the
@@ -66,7 +67,7 @@ func (a *auditor) signed(r *ref) error {
 	switch {
 	case m == nil:
 		return a.lie(r.String(), "its signer was not enrolled when it was logged")
-	case m.revokedAt < r.at && (r.doc.Kind == fl.JobSpec{}.Kind() || r.doc.Kind == fl.JobJoin{}.Kind() || r.doc.Kind == fl.JobCancel{}.Kind()):
+	case m.revokedAt < r.at && (r.doc.Kind == fl.JobSpec{}.Kind() || r.doc.Kind == fl.JobJoin{}.Kind() || r.doc.Kind == fl.DatasetCommitment{}.Kind() || r.doc.Kind == fl.JobCancel{}.Kind()):
 		return a.lie(r.String(), "its signer had been revoked by entry %d", m.revokedAt)
 	case m.revokedAt < r.at:
 		r.late = m.revokedAt
@@ -135,6 +136,8 @@ func (a *auditor) file(r ref) error {
 		return a.fileEpoch(r)
 	case fl.JobSpec{}.Kind(), fl.JobJoin{}.Kind(), fl.JobCancel{}.Kind():
 		return a.fileJob(r)
+	case fl.DatasetCommitment{}.Kind():
+		return a.fileDataset(r)
 	case fl.Plan{}.Kind(), fl.NoiseDealing{}.Kind(), fl.UpdateHeader{}.Kind(), fl.Decline{}.Kind(), fl.Seal{}.Kind(), fl.DecryptionShare{}.Kind(), fl.Manifest{}.Kind():
 		return a.fileRound(r)
 	}
@@ -214,7 +217,14 @@ func (a *auditor) fileJob(r ref) error {
 		if held := a.book.jobNames[f.body.Job]; held != nil {
 			return a.lie(r.String(), "job %s is entry %d already", f.body.Job, held.spec.at)
 		}
-		j := &jobLog{spec: f, joins: map[fl.NodeID]filed[fl.JobJoin]{}}
+		j := &jobLog{
+			spec: f, joins: map[fl.NodeID]filed[fl.JobJoin]{}, datasets: map[fl.NodeID]filed[fl.DatasetCommitment]{}, verified: map[fl.NodeID]bool{},
+		}
+		if f.body.ProofLevel.Trained() {
+			if j.proven, err = trained.Read(f.body, a.suite); err != nil {
+				return a.lie(r.String(), "%v", err)
+			}
+		}
 		a.book.jobNames[f.body.Job] = j
 		a.book.jobs = append(a.book.jobs, j)
 		return a.checkJob(f)
@@ -230,6 +240,9 @@ func (a *auditor) fileJob(r ref) error {
 		}
 		if held, twice := j.joins[f.body.Node]; twice {
 			return a.lie(r.String(), "%s joined job %s already, by entry %d", f.body.Node, f.body.Job, held.at)
+		}
+		if err := a.checkJoined(j, f); err != nil {
+			return err
 		}
 		j.joins[f.body.Node] = f
 		return a.enrolled(r.String(), f.body.Node, fl.RoleNode, r.at)

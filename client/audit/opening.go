@@ -1,11 +1,15 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"credence/client"
 	"credence/fl"
 	"credence/he"
 	"credence/he/threshold"
@@ -210,11 +214,51 @@ func (a *auditor) checkModel(selected []*roundLog) error {
 	}
 	started := time.Now()
 	got := fl.DigestBytes(fl.EncodeParameters(a.sel.Model))
+	var found *Lie
 	for _, r := range selected {
-		if r.manifest != nil && r.manifest.body.Model == got {
+		if r.manifest == nil || r.manifest.body.Model != got {
+			continue
+		}
+		if found = a.checkModelFile(r); found == nil {
 			a.checked(fmt.Sprintf("%s is version %d of job %s", a.sel.ModelName, r.manifest.body.Version, r.manifest.body.Job), 1, started)
 			return nil
 		}
 	}
+	if found != nil {
+		return found
+	}
 	return a.lie(a.sel.ModelName, "its parameters have digest %s, which no published model of the audited rounds has", got)
+}
+
+// checkModelFile compares what a file says of a published model's parameters
+// with the manifest and the job.
+func (a *auditor) checkModelFile(r *roundLog) *Lie {
+	if a.sel.ModelSpec != nil {
+		var spec json.RawMessage
+		work, err := client.ReadWork(r.job.spec.body)
+		if err == nil {
+			spec, err = client.EncodeModel(work.Model.Spec())
+		}
+		if err != nil {
+			return a.lie(r.job.spec.String(), "%v", err)
+		}
+		if !bytes.Equal(spec, a.sel.ModelSpec) {
+			return a.differs(a.sel.ModelName, "it describes another model than the job", string(spec), string(a.sel.ModelSpec))
+		}
+	}
+	if a.sel.ModelMetadata == nil {
+		return nil
+	}
+	want := client.ModelMetadata(r.manifest.body, r.manifest.id)
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if got, ok := a.sel.ModelMetadata[key]; !ok || got != want[key] {
+			return a.differs(a.sel.ModelName, fmt.Sprintf("it does not say of %q what %s does", key, r.manifest), want[key], got)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(a.sel.ModelMetadata)) {
+		if _, ok := want[key]; !ok {
+			return a.lie(a.sel.ModelName, "it says something of %q, which an exported model does not", key)
+		}
+	}
+	return nil
 }

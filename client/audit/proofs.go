@@ -12,6 +12,7 @@ import (
 	"credence/he/threshold"
 	"credence/zk"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/trained"
 )
 
 // proofKeys are the federation's keys, ready to verify with.
@@ -20,6 +21,8 @@ type proofKeys struct {
 	update *zk.Keys
 	epochs map[fl.Digest]*zk.EpochKey // by EpochKey document
 	shares *zk.Keys                   // for key shares; nil until one is attested
+	// trained are a job's keys at level trained, whose update keys are linked ones.
+	trained *trained.Keys
 }
 
 // keysOf loads the keys that a proof-keys document names. Every file is
@@ -168,6 +171,7 @@ func (a *auditor) checkAttestations(ctx context.Context, r *roundLog, k *proofKe
 		k.epochs[plan.EpochKey] = epoch
 	}
 	commitments := make([][][2]zk.Commitment, plan.Shards)
+	var linked []zk.Claim // kept where their trainings are attested
 	var failed error
 	claims := iter.Seq[zk.Claim](func(yield func(zk.Claim) bool) {
 		for _, client := range r.seal.body.Clients {
@@ -179,6 +183,9 @@ func (a *auditor) checkAttestations(ctx context.Context, r *roundLog, k *proofKe
 			}
 			for place, shard := range claim.Scope.Shards {
 				commitments[shard] = append(commitments[shard], claim.Attestation.Commitments(place))
+			}
+			if k.trained != nil {
+				linked = append(linked, claim)
 			}
 			if !yield(claim) {
 				return
@@ -196,6 +203,9 @@ func (a *auditor) checkAttestations(ctx context.Context, r *roundLog, k *proofKe
 		return nil, a.lie(fmt.Sprintf("blob %s (attestation, named by %s)", h.body.Attestation.Short(), h), "%v", rejected[0].Err)
 	}
 	a.checked("attestations of updates, in batches", len(r.seal.body.Clients), started)
+	if k.trained != nil {
+		return commitments, a.checkTrainings(ctx, r, k, linked)
+	}
 	return commitments, nil
 }
 

@@ -44,7 +44,14 @@ func (a *auditor) checkRound(ctx context.Context, r *roundLog) error {
 	if plan.ProofLevel.Attested() {
 		doc := a.proofKeysOf(r)
 		var err error
-		if k, err = a.keysOf(ctx, doc); err != nil {
+		if plan.ProofLevel.Trained() {
+			if k, err = a.trainedKeysOf(ctx, doc, r.job); err == nil {
+				err = a.checkDatasets(ctx, r, k)
+			}
+		} else {
+			k, err = a.keysOf(ctx, doc)
+		}
+		if err != nil {
 			return err
 		}
 		row.ProofSetup = doc.body.Setup
@@ -206,7 +213,7 @@ func (a *auditor) checkCohort(r *roundLog, shards int) error {
 		}
 		nodes = append(nodes, c.Node)
 		want := shards
-		if limit := a.book.parties[c.Node].body.Capability.MaxShards; limit > 0 && !spec.Strategy.WholeVector() {
+		if limit := a.book.parties[c.Node].body.Capability.MaxShards; limit > 0 && !spec.WholeUploads() {
 			want = min(want, limit)
 		}
 		if len(c.Shards) != want {

@@ -52,6 +52,12 @@ type Holder interface {
 	Holds(ctx context.Context, digest fl.Digest) (bool, error)
 }
 
+// Keeper is what a source implements that can list the blobs that it holds.
+type Keeper interface {
+	// EachBlob calls f for every blob, in any order, until it returns an error.
+	EachBlob(ctx context.Context, f func(digest fl.Digest) error) error
+}
+
 // connection is a Source over a party's connection.
 type connection struct{ remote *client.Remote }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"credence/client"
 	"credence/client/audit"
 	"credence/fl"
 	"credence/models"
@@ -40,8 +42,8 @@ opened again, --all opens every one.
 --dir is a party's folder, whose aggregator is asked, or an aggregator's own or
 a copy of it, which is only looked at. With --checkpoint the log must extend a
 checkpoint that another institution was shown (log checkpoint --note); a copy
-without the aggregator's keys needs one. With --model the parameters in a file
-must be those of a published model.
+without the aggregator's keys needs one. With --model a file must be that of a
+published model, byte for byte.
 
 At the first statement that does not hold the audit ends, names it, and exits
 with code 4.`,
@@ -93,21 +95,37 @@ func (f auditFlags) selection(args []string) (audit.Selection, error) {
 	return sel, nil
 }
 
-// readModelFile reads the model that has to be a published one.
+// readModelFile reads the model that has to be a published one. The file has to
+// be what export writes of what it says: a reader that takes another spelling of
+// a name for the name would else pass over a changed byte.
 func readModelFile(path string, sel *audit.Selection) error {
-	file, err := os.Open(path)
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading the model: %w", err)
 	}
-	read := models.ReadSafetensors
-	if strings.EqualFold(filepath.Ext(path), ".onnx") {
-		read = models.ReadONNX
-	}
-	got, err := read(file)
-	if err := errors.Join(err, file.Close()); err != nil {
+	none := func(err error) error {
 		return &audit.Lie{Stage: "rounds", Where: "model file " + path, What: "it is no model that was exported here: " + err.Error(), Cause: err}
 	}
-	sel.Model, sel.ModelName = got.Params, "model file "+path
+	read, write := models.ReadSafetensors, (*models.Model).WriteSafetensors
+	if strings.EqualFold(filepath.Ext(path), ".onnx") {
+		read, write = models.ReadONNX, (*models.Model).WriteONNX
+	}
+	got, err := read(bytes.NewReader(raw))
+	if err != nil {
+		return none(err)
+	}
+	var again bytes.Buffer
+	if err := write(got.Model, &again, got.Params, got.Metadata); err != nil {
+		return none(err)
+	}
+	if !bytes.Equal(again.Bytes(), raw) {
+		return none(errors.New("its bytes are not those that export writes of what it says: it was changed, or written by another program"))
+	}
+	spec, err := client.EncodeModel(got.Model.Spec())
+	if err != nil {
+		return none(err)
+	}
+	sel.Model, sel.ModelSpec, sel.ModelMetadata, sel.ModelName = got.Params, spec, got.Metadata, "model file "+path
 	return nil
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -196,6 +198,8 @@ func (f *audited) damaged(t *testing.T) {
 	query := func(q ...string) func(f *audited, dir string) {
 		return func(f *audited, dir string) { sqlExec(f.T, dir, q...) }
 	}
+	_, noise := find(log, func(d *fl.NoiseDealing) bool { return d.Job == attestedJob && d.Round == 1 })
+	_, dealt := find(log, func(d *fl.KeyDealing) bool { return d.Node == "beta" })
 	wrong := "its bytes do not have that digest"
 	for _, c := range []struct {
 		name   string
@@ -214,6 +218,10 @@ func (f *audited) damaged(t *testing.T) {
 		{"verifying key", blob(keys.Circuits[0].Verifying), []string{"file of the keys for update/", wrong}},
 		{"SRS", blob(keys.Circuits[0].SRS), []string{"file of the keys for update/", wrong}},
 		{"ciphertext of a round that is not attested", blob(plain.Ciphertexts[0].Digest), []string{"ciphertext of shard 0", wrong}},
+		{"ciphertext of an attested round", blob(header.Ciphertexts[0].Digest), []string{"ciphertext of shard 0", string(header.Node), wrong}},
+		{"box of noise", blob(noise.Boxes[0].Digest), []string{"box of noise", string(noise.Node), wrong}},
+		{"box of a key share", blob(dealt.Boxes[0].Digest), []string{"stored, and needed by nothing", wrong}},
+		{"proving key", blob(keys.Circuits[0].Proving), []string{wrong}},
 		{"missing sum", gone(seal.Sums[0].C1), []string{"sum c1 of shard 0", "it is gone"}},
 		{"missing decryption share", gone(share.Shares[0].Digest), []string{"decryption share of shard 0", "it is gone"}},
 		{"log entry", query(change(headerAt)), []string{fmt.Sprintf("entry %d of the log", headerAt), "not what was logged"}},
@@ -258,10 +266,43 @@ func (f *audited) damaged(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "model.safetensors")
 		raw, err := os.ReadFile(f.model)
 		f.must(err)
-		raw[len(raw)-4] ^= 1 // the least significant bits of the last parameter
-		f.must(os.WriteFile(path, raw, 0o600))
-		if code, _, complaint := f.audit("--model", path, "--dir", f.dir); code != exitLie || !strings.Contains(complaint, path) || !strings.Contains(complaint, "no published model") {
-			t.Errorf("code %d: %s", code, complaint)
+		for _, c := range []struct {
+			name, want string
+			change     func(raw []byte) []byte
+		}{
+			{"the least significant bits of the last parameter", "no published model", func(raw []byte) []byte { raw[len(raw)-4] ^= 1; return raw }},
+			{"what it says of epsilon", "of \"epsilon\"", func(raw []byte) []byte { return bytes.Replace(raw, []byte(`"epsilon":"i`), []byte(`"epsilon":"j`), 1) }},
+			{"the name of what it says", "of \"epsilon\"", func(raw []byte) []byte { return bytes.Replace(raw, []byte(`"epsilon"`), []byte(`"epsilom"`), 1) }},
+			{"which manifest it names", "of \"manifest\"", func(raw []byte) []byte {
+				raw[bytes.Index(raw, []byte(`"manifest":"`))+12] ^= 1
+				return raw
+			}},
+		} {
+			changed := c.change(bytes.Clone(raw))
+			if bytes.Equal(changed, raw) || len(changed) != len(raw) {
+				t.Errorf("%s: not changed", c.name)
+			}
+			f.must(os.WriteFile(path, changed, 0o600))
+			if code, _, complaint := f.audit("--model", path, "--dir", f.dir); code != exitLie || !strings.Contains(complaint, path) || !strings.Contains(complaint, c.want) {
+				t.Errorf("%s: code %d: %s", c.name, code, complaint)
+			}
+		}
+	})
+	t.Run("any bit of a model file", func(t *testing.T) {
+		f := f.on(t)
+		raw, err := os.ReadFile(f.model)
+		f.must(err)
+		path := filepath.Join(t.TempDir(), "model.safetensors")
+		var honest audit.Selection
+		f.must(readModelFile(f.model, &honest))
+		for i := range 8 * len(raw) {
+			changed := bytes.Clone(raw)
+			changed[i/8] ^= 1 << (i % 8)
+			f.must(os.WriteFile(path, changed, 0o600))
+			var sel audit.Selection
+			if err := readModelFile(path, &sel); err == nil && slices.Equal(sel.Model, honest.Model) && bytes.Equal(sel.ModelSpec, honest.ModelSpec) && maps.Equal(sel.ModelMetadata, honest.ModelMetadata) {
+				t.Errorf("bit %d of byte %d, %q: nothing is found", i%8, i/8, raw[max(0, i/8-8):min(len(raw), i/8+8)])
+			}
 		}
 	})
 	t.Run("pruned", func(t *testing.T) {

@@ -31,6 +31,7 @@ var (
 	_ audit.Source     = (*folderSource)(nil)
 	_ audit.LeafHasher = (*folderSource)(nil)
 	_ audit.Holder     = (*folderSource)(nil)
+	_ audit.Keeper     = (*folderSource)(nil)
 )
 
 // withFolder opens an aggregator's folder to look at it. Without the
@@ -145,6 +146,11 @@ func (s *folderSource) Holds(ctx context.Context, digest fl.Digest) (bool, error
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// EachBlob implements audit.Keeper.
+func (s *folderSource) EachBlob(ctx context.Context, f func(fl.Digest) error) error {
+	return s.blobs.Each(ctx, f)
 }
 
 // Balances implements audit.Source.

@@ -43,15 +43,18 @@ otherwise. Interrupting it before the end stops all parties and removes the
 folder again.`,
 		Example: "  credence demo\n  credence demo --rounds 20 --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if fl.ProofLevel(o.proof).Trained() && !cmd.Flags().Changed("rounds") {
+				o.rounds = 6 // of full-batch steps at a larger rate
+			}
 			return a.demo(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that is taken, a numbered one beside it)")
-	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds")
+	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds (at proof level trained the default is 6)")
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
-	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none or bounded")
+	f.StringVar(&o.proof, "proof", string(fl.ProofBounded), "proof level: none, bounded or trained")
 	f.StringVar(&o.keys, "proof-keys", "", "folder of proof keys that a ceremony sealed (default: a local set-up)")
 	f.Uint64Var(&o.seed, "seed", 2, "seed of the division of the data")
 	f.StringVar(&o.listen, "listen", "", "address of the aggregator (default: "+defaultListen+" or, if that is taken, any free port)")

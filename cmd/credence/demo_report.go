@@ -74,6 +74,16 @@ func provenAt(level fl.ProofLevel, setup string) string {
 	if setup != fl.SetupCeremony {
 		keys = "The proof keys come from a local set-up, whose maker can forge proofs."
 	}
+	if level.Trained() {
+		return `  Proof level trained: every update was proven to be a well-formed encryption of
+  what the job's steps, from the published model, give on the rows that its
+  hospital committed to when it joined; the number of rows, and what the job
+  requires of them, were proven too. Each member checked the proofs and the sum
+  before it helped to open it. It is not proven that the data are true, that
+  labels were not flipped or rows repeated before the commitment, or that a
+  hospital has no other data.
+  ` + keys
+	}
 	return `  Proof level bounded: every update was proven to be a well-formed encryption of
   values within their bounds, and each member checked the proofs and the sum
   before it helped to open it. That an update comes from real training is not

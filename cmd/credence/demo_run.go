@@ -60,7 +60,11 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	d.app.result(map[string]any{"event": "job", "job": spec.Job, "parameters": spec.Parameters, "rounds": spec.Rounds, "budget": spec.Budget}, func() {
-		d.app.printf("%-12s %s regression, %d parameters, %d rounds, budget %d credits\n\n", "Job", d.job.Model.Kind, spec.Parameters, spec.Rounds, spec.Budget)
+		d.app.printf("%-12s %s regression, %d parameters, %d rounds, budget %d credits\n", "Job", d.job.Model.Kind, spec.Parameters, spec.Rounds, spec.Budget)
+		if t := spec.Trained; t != nil {
+			d.app.printf("%-12s each hospital commits to its rows and proves of them what the job requires;\n%-12s each update is proven to be %d full-batch steps on these rows\n", "", "", t.Steps)
+		}
+		d.app.printf("\n")
 	})
 	w := &watcher{app: d.app, remote: d.owner, job: d.job.Job, every: 25 * time.Millisecond, now: time.Now}
 	view, err := w.watch(ctx)
@@ -129,11 +133,43 @@ func (d *demo) prepare() error {
 		return err
 	}
 	e.Rounds = d.opts.rounds
+	if fl.ProofLevel(d.opts.proof).Trained() {
+		d.trained(&e.File)
+	}
 	if d.job, _, err = e.Live(schema, string(text)); err != nil {
 		return err
 	}
 	second := strings.Replace(config.JobExample, "job: screening", "job: screening-2", 1)
 	return identity.WriteFile(d.path("job.yaml"), []byte(second))
+}
+
+// trained makes the demonstration's job one whose training is proven: logistic
+// regression, full batch. The rows are the largest hospital's, so that proofs
+// are no larger than they must be.
+func (d *demo) trained(f *config.File) {
+	most := 0
+	for _, part := range d.parts {
+		most = max(most, len(part))
+	}
+	f.ProofLevel = fl.ProofTrained
+	f.Training = models.TrainConfig{LearningRate: 0.5, Steps: 4}
+	f.RoundDeadline = 10 * time.Minute
+	f.Rates = fl.Rates{Work: 400, Timeliness: 100, Committee: 150, Operator: 50, Training: 300}
+	few, least := 0.1, 0.0
+	f.Trained = client.TrainedOptions{
+		Rows: most, FeatureBits: 14,
+		Require:      []datasets.Requirement{{Column: d.set.Schema.FeatureNames()[0], Min: &least, MissingMax: &few}},
+		MinClassRows: map[string]int{d.set.Schema.Classes()[0]: 1, d.set.Schema.Classes()[1]: 1},
+	}
+}
+
+// floor is the least proof level of the federation's jobs. Jobs at level trained
+// need proof keys of their own, so the second job that is suggested is below.
+func (d *demo) floor() fl.ProofLevel {
+	if level := fl.ProofLevel(d.opts.proof); !level.Trained() {
+		return level
+	}
+	return fl.ProofBounded
 }
 
 func (d *demo) path(name string) string       { return filepath.Join(d.opts.dir, name) }
@@ -159,7 +195,7 @@ func (d *demo) found(ctx context.Context) error {
 	d.fed, err = federation.Start(ctx, federation.Options{
 		Dir: d.opts.dir, Address: d.opts.listen,
 		Founding: aggregator.FoundingOptions{
-			Name: demoName, Suite: d.opts.suite, MinCohort: demoMinCohort, ProofFloor: fl.ProofLevel(d.opts.proof), AllowInsecure: d.app.insecure,
+			Name: demoName, Suite: d.opts.suite, MinCohort: demoMinCohort, ProofFloor: d.floor(), AllowInsecure: d.app.insecure,
 			Committee: fl.CommitteePolicy{Members: len(hospitals), Threshold: demoThreshold},
 		},
 		Aggregator: aggregator.Options{Log: log.With("service", "aggregator"), Tick: 20 * time.Millisecond, Grace: 500 * time.Millisecond},
@@ -211,8 +247,16 @@ func (d *demo) proofKeys(ctx context.Context) error {
 	if !fl.ProofLevel(d.opts.proof).Attested() {
 		return nil
 	}
+	var jobs []fl.JobSpec
+	if fl.ProofLevel(d.opts.proof).Trained() {
+		spec, _, err := d.job.Draft(d.fed.Aggregator().Genesis())
+		if err != nil {
+			return err
+		}
+		jobs = append(jobs, spec)
+	}
 	if d.opts.keys != "" {
-		if err := d.fed.Aggregator().ImportProofs(ctx, d.opts.keys, d.app.proofProgress()); err != nil {
+		if err := d.fed.Aggregator().ImportProofs(ctx, d.opts.keys, d.app.proofProgress(), jobs...); err != nil {
 			return err
 		}
 		keys, _, err := d.fed.Aggregator().ProofKeys(ctx)
@@ -231,7 +275,7 @@ func (d *demo) proofKeys(ctx context.Context) error {
 	}
 	d.setup = fl.SetupLocal
 	started := time.Now()
-	if err := d.fed.Aggregator().SetUpProofs(ctx, filepath.Join(cache, d.opts.suite), d.app.proofProgress()); err != nil {
+	if err := d.fed.Aggregator().SetUpProofs(ctx, filepath.Join(cache, d.opts.suite), d.app.proofProgress(), jobs...); err != nil {
 		return err
 	}
 	took := time.Since(started)
@@ -326,6 +370,7 @@ func (d *demo) compare(ctx context.Context) (demoReport, error) {
 	// As many passes over the rows as a hospital made over its own.
 	training := d.job.Training
 	training.Epochs *= d.job.Rounds
+	training.Steps *= d.job.Rounds
 	train := func(name string, rows fl.Examples) (score, error) {
 		d.app.progress("for comparison: training on the rows of " + name)
 		result, err := p.Model.Train(ctx, p.Model.Init(d.job.Seed), rows, training, nil, nil)

@@ -56,7 +56,7 @@ What is chosen here is fixed for the life of the federation.`,
 	dirFlag(cmd, &dir, "new folder for the aggregator")
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "name of the federation")
-	flags.StringVar((*string)(&f.ProofFloor), "proof", string(fl.ProofBounded), "least proof level of jobs: none or bounded")
+	flags.StringVar((*string)(&f.ProofFloor), "proof", string(fl.ProofBounded), "least proof level of jobs: none, bounded or trained")
 	flags.StringVar(&f.Suite, "suite", "rlwe8192-d4-v1", "encryption suite")
 	flags.IntVar(&f.Committee.Members, "members", 4, "members of the committee")
 	flags.IntVar(&f.Committee.Threshold, "threshold", 3, "members it takes to open a sum")
@@ -186,13 +186,14 @@ type partyStatus struct {
 }
 
 type jobStatus struct {
-	Job     fl.JobID  `json:"job"`
-	Owner   fl.NodeID `json:"owner"`
-	Phase   string    `json:"phase"`
-	Reason  string    `json:"reason,omitempty"`
-	Version uint64    `json:"version"`
-	Rounds  int       `json:"rounds"`
-	Nodes   int       `json:"nodes"`
+	Job     fl.JobID      `json:"job"`
+	Owner   fl.NodeID     `json:"owner"`
+	Phase   string        `json:"phase"`
+	Reason  string        `json:"reason,omitempty"`
+	Version uint64        `json:"version"`
+	Rounds  int           `json:"rounds"`
+	Nodes   int           `json:"nodes"`
+	Level   fl.ProofLevel `json:"proof_level"`
 }
 
 type federationStatus struct {
@@ -256,7 +257,7 @@ func readFederation(ctx context.Context, agg *aggregator.Aggregator) (federation
 		if err := j.Spec.Read(&spec); err != nil {
 			return s, errors.Join(errors.New("reading the store"), err)
 		}
-		s.Jobs = append(s.Jobs, jobStatus{Job: spec.Job, Owner: spec.Owner, Phase: string(j.Phase), Reason: j.Reason, Version: j.Version, Rounds: spec.Rounds, Nodes: len(j.Joins)})
+		s.Jobs = append(s.Jobs, jobStatus{Job: spec.Job, Owner: spec.Owner, Phase: string(j.Phase), Reason: j.Reason, Version: j.Version, Rounds: spec.Rounds, Nodes: len(j.Joins), Level: spec.ProofLevel})
 	}
 	return s, nil
 }
@@ -287,9 +288,9 @@ func (a *app) printFederation(s federationStatus, now time.Time) {
 		return
 	}
 	a.printf("\n")
-	jobs := table{head: []string{"Job", "Owner", "Phase", ">Models", ">Nodes", ""}}
+	jobs := table{head: []string{"Job", "Owner", "Phase", ">Models", ">Nodes", "Proofs", ""}}
 	for _, j := range s.Jobs {
-		jobs.add(clip(string(j.Job), 20), clip(string(j.Owner), 16), j.Phase, fmt.Sprintf("%d/%d", j.Version, j.Rounds), fmt.Sprint(j.Nodes), clip(j.Reason, 20))
+		jobs.add(clip(string(j.Job), 20), clip(string(j.Owner), 16), j.Phase, fmt.Sprintf("%d/%d", j.Version, j.Rounds), fmt.Sprint(j.Nodes), string(j.Level), clip(j.Reason, 16))
 	}
 	a.table("", jobs)
 }

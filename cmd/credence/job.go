@@ -50,6 +50,10 @@ simulates: what matters there alone is left aside, and said.`,
 				}
 				a.result(map[string]any{"job": spec.Job, "parameters": spec.Parameters, "rounds": spec.Rounds, "budget": spec.Budget, "initial_model": spec.InitialModel}, func() {
 					a.printf("Job %s: %s, %s, %s in escrow.\n", spec.Job, plural(spec.Parameters, "parameter"), plural(spec.Rounds, "round"), plural(spec.Budget, "credit"))
+					if spec.ProofLevel.Trained() {
+						a.printf("Proof level trained does not prove\n%s.\n", client.NotProven)
+						a.printf("It needs proof keys: credence federation proofs setup --job %s\n", args[0])
+					}
 					a.printf("Next: credence job watch %s --dir %s\n", spec.Job, dir)
 				})
 				return nil
@@ -122,15 +126,16 @@ func newCancel(a *app) *cobra.Command {
 
 // jobReport is a job as --json lists it.
 type jobReport struct {
-	Job     fl.JobID  `json:"job"`
-	Owner   fl.NodeID `json:"owner"`
-	Phase   string    `json:"phase"`
-	Reason  string    `json:"reason,omitempty"`
-	Version uint64    `json:"version"`
-	Rounds  int       `json:"rounds"`
-	Nodes   int       `json:"nodes"`
-	Budget  int64     `json:"budget"`
-	Waits   []string  `json:"waits_for,omitempty"`
+	Job     fl.JobID      `json:"job"`
+	Owner   fl.NodeID     `json:"owner"`
+	Phase   string        `json:"phase"`
+	Reason  string        `json:"reason,omitempty"`
+	Version uint64        `json:"version"`
+	Rounds  int           `json:"rounds"`
+	Nodes   int           `json:"nodes"`
+	Budget  int64         `json:"budget"`
+	Level   fl.ProofLevel `json:"proof_level"`
+	Waits   []string      `json:"waits_for,omitempty"`
 }
 
 func newJobList(a *app) *cobra.Command {
@@ -155,10 +160,10 @@ func newJobList(a *app) *cobra.Command {
 }
 
 func (a *app) printJobs(views []client.JobView) {
-	t := table{head: []string{"Job", "Owner", "Phase", ">Models", ">Nodes", ">Budget", ""}}
+	t := table{head: []string{"Job", "Owner", "Phase", ">Models", ">Nodes", ">Budget", "Proofs", ""}}
 	for _, v := range views {
 		r := jobReport{Job: v.Spec.Job, Owner: v.Spec.Owner, Phase: v.GetPhase(), Reason: v.GetReason(), Version: v.GetVersion(),
-			Rounds: v.Spec.Rounds, Nodes: len(v.GetJoins()), Budget: v.Spec.Budget, Waits: v.GetWaits()}
+			Rounds: v.Spec.Rounds, Nodes: len(v.GetJoins()), Budget: v.Spec.Budget, Level: v.Spec.ProofLevel, Waits: v.GetWaits()}
 		if a.json {
 			a.line(r)
 			continue
@@ -167,7 +172,7 @@ func (a *app) printJobs(views []client.JobView) {
 		if len(r.Waits) > 0 {
 			note = "waits for " + r.Waits[0]
 		}
-		t.add(clip(string(r.Job), 16), clip(string(r.Owner), 14), r.Phase, fmt.Sprintf("%d/%d", r.Version, r.Rounds), fmt.Sprint(r.Nodes), fmt.Sprint(r.Budget), clip(note, 20))
+		t.add(clip(string(r.Job), 16), clip(string(r.Owner), 14), r.Phase, fmt.Sprintf("%d/%d", r.Version, r.Rounds), fmt.Sprint(r.Nodes), fmt.Sprint(r.Budget), string(r.Level), clip(note, 16))
 	}
 	switch {
 	case a.json:

@@ -24,13 +24,20 @@ institutions contribute (federation ceremony); one honest contributor is enough.
 
 func newProofsImport(a *app) *cobra.Command {
 	var dir string
+	var jobs []string
 	cmd := &cobra.Command{
 		Use: "import FOLDER", Short: "Adopt the keys that a ceremony made", Args: cobra.ExactArgs(1),
-		Long:    "Adopts the sealed proof keys in a folder. Plans name them from the next round\non; nodes fetch them by themselves.",
+		Long: `Adopts the sealed proof keys in a folder. Plans name them from the next round
+on; nodes fetch them by themselves. Jobs at proof level trained need keys of
+their own: name their files with --job.`,
 		Example: "  credence federation proofs import sealed --dir aggregator",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAggregator(cmd.Context(), dir, func(agg *aggregator.Aggregator) error {
-				if err := agg.ImportProofs(cmd.Context(), args[0], a.proofProgress()); err != nil {
+				specs, err := draftJobs(agg, jobs)
+				if err != nil {
+					return err
+				}
+				if err := agg.ImportProofs(cmd.Context(), args[0], a.proofProgress(), specs...); err != nil {
 					return err
 				}
 				return a.printProofs(cmd, agg)
@@ -38,18 +45,46 @@ func newProofsImport(a *app) *cobra.Command {
 		},
 	}
 	dirFlag(cmd, &dir, "folder of the aggregator")
+	jobFlag(cmd, &jobs)
 	return cmd
+}
+
+func jobFlag(cmd *cobra.Command, jobs *[]string) {
+	cmd.Flags().StringArrayVar(jobs, "job", nil, "`file` of a job at level trained (repeatable)")
+}
+
+// draftJobs reads job files as far as proof keys follow from them.
+func draftJobs(agg *aggregator.Aggregator, paths []string) ([]fl.JobSpec, error) {
+	var out []fl.JobSpec
+	for _, path := range paths {
+		options, _, err := loadJob(path)
+		if err != nil {
+			return nil, err
+		}
+		spec, _, err := options.Draft(agg.Genesis())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if !spec.ProofLevel.Trained() {
+			return nil, usagef("--job %s: the job is at proof level %s, for which the federation's keys are enough", path, spec.ProofLevel)
+		}
+		out = append(out, spec)
+	}
+	return out, nil
 }
 
 func newProofsSetup(a *app) *cobra.Command {
 	var dir, cache string
 	var local bool
+	var jobs []string
 	cmd := &cobra.Command{
 		Use: "setup --local", Short: "Make proof keys here, for a demonstration", Args: cobra.NoArgs,
 		Long: `Makes proof keys on this machine alone. Whoever runs this can forge proofs, so
 every manifest made with them says "local". They are kept in a cache: the second
-time is fast.`,
-		Example: "  credence federation proofs setup --local --dir aggregator",
+time is fast. A job at proof level trained needs keys for its model, its number
+of steps and the size of its tables: name its file with --job, before or after
+it is submitted.`,
+		Example: "  credence federation proofs setup --local --dir aggregator\n  credence federation proofs setup --local --job job.yaml --dir aggregator",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !local {
 				return usagef("--local is missing: say that you know that whoever runs a local set-up can forge proofs, or use the keys of a ceremony: federation proofs import")
@@ -61,7 +96,11 @@ time is fast.`,
 				}
 			}
 			return a.withAggregator(cmd.Context(), dir, func(agg *aggregator.Aggregator) error {
-				if err := agg.SetUpProofs(cmd.Context(), filepath.Join(cache, agg.Suite().Name()), a.proofProgress()); err != nil {
+				specs, err := draftJobs(agg, jobs)
+				if err != nil {
+					return err
+				}
+				if err := agg.SetUpProofs(cmd.Context(), filepath.Join(cache, agg.Suite().Name()), a.proofProgress(), specs...); err != nil {
 					return err
 				}
 				return a.printProofs(cmd, agg)
@@ -69,6 +108,7 @@ time is fast.`,
 		},
 	}
 	dirFlag(cmd, &dir, "folder of the aggregator")
+	jobFlag(cmd, &jobs)
 	cmd.Flags().BoolVar(&local, "local", false, "yes, a local set-up")
 	cmd.Flags().StringVar(&cache, "cache", "", "folder that keeps the keys (default: the user's cache)")
 	return cmd
@@ -94,13 +134,13 @@ func (a *app) printProofs(cmd *cobra.Command, agg *aggregator.Aggregator) error 
 		return err
 	}
 	if !ok {
-		a.result(map[string]any{"setup": ""}, func() { a.printf("No proof keys yet: jobs at proof level bounded wait for them.\n") })
+		a.result(map[string]any{"setup": ""}, func() { a.printf("No proof keys yet: jobs at proof level bounded or trained wait for them.\n") })
 		return nil
 	}
 	a.result(keys, func() {
 		a.printf("Proof keys of %s, set-up %s\n", keys.AdoptedAt.Format(time.RFC3339), keys.Setup)
 		for _, c := range keys.Circuits {
-			a.printf("  %-28s %s\n", c.Shape, c.Manifest.Short())
+			a.printf("  %s  %s\n", c.Manifest.Short(), c.Shape)
 		}
 		if keys.Setup == fl.SetupLocal {
 			a.printf("%s\n", localSetupNotice)

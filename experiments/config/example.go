@@ -58,10 +58,24 @@ rounds: 12           # models to publish
 round_deadline: 2m   # for the updates of one round (default: 5m)
 cohort_size: 0       # nodes sampled for a round; 0: all that joined
 min_cohort: 0        # fewest updates in a sum; 0: the federation's minimum
-proof_level: ""      # none or bounded; "": the federation's minimum
+proof_level: ""      # none, bounded or trained; "": the federation's minimum
 sample_cap: 0        # most rows that a node's weight and pay count; 0: no cap
 step_cap: 0          # most optimiser steps that its pay counts; 0: no cap
 seed: 5              # public: initial model, cohorts, order of the rows
+
+# At proof_level trained every update is proven to be what these steps give on
+# the rows that a node committed to when it joined: plain sgd, and linear,
+# logistic, softmax, or an mlp with one hidden layer of relu. It is not proven
+# that the data are true, that labels were not flipped or rows repeated before
+# the commitment, or that a node has no other data.
+# trained:
+#   rows: 256            # most training rows of a node; proofs cost by it
+#   feature_bits: 14     # features, normalised, are within 2^(feature_bits-9)
+#   clip_features: false # true: set features beyond that to its end
+#   steps_per_proof: 0   # cut long trainings into proofs of so many steps
+#   require:             # what a node proves of its rows before it joins
+#     - {column: mean radius, min: 0, mean_max: 30, missing_max: 0.1}
+#   min_class_rows: {malignant: 5}
 
 # Credits put into escrow, and their division in parts per thousand. What is
 # left at the end comes back. (Default of the rates: as here.)
@@ -71,6 +85,7 @@ rates:
   timeliness: 100
   committee: 150
   operator: 50
+  training: 0        # for proven training; proof_level trained only
 `
 
 // Example is a complete experiment; `credence experiment init` writes it.

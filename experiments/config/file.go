@@ -30,9 +30,12 @@ type File struct {
 	ProofLevel    fl.ProofLevel `yaml:"proof_level"`
 	SampleCap     int64         `yaml:"sample_cap"`
 	StepCap       int64         `yaml:"step_cap"`
-	Budget        int64         `yaml:"budget"`
-	Rates         fl.Rates      `yaml:"rates"`
-	Seed          uint64        `yaml:"seed"`
+
+	Trained client.TrainedOptions `yaml:"trained,omitempty"` // at proof level trained
+
+	Budget int64    `yaml:"budget"`
+	Rates  fl.Rates `yaml:"rates"`
+	Seed   uint64   `yaml:"seed"`
 
 	// Repeats trains with Seed, Seed+1, ...; Seeds with the listed ones.
 	Repeats int      `yaml:"repeats,omitempty"`

@@ -9,7 +9,9 @@ import (
 	"credence/datasets"
 	"credence/experiments/config"
 	"credence/fl"
+	"credence/he"
 	"credence/models"
+	"credence/zk/trained"
 )
 
 func schema(t testing.TB, name string) *datasets.Schema {
@@ -37,6 +39,52 @@ func TestJobExampleIsAJob(t *testing.T) {
 	}
 	if o.Model.Inputs != 30 || o.Model.Classes != 2 || o.RoundDeadline != 120 || o.Rounds != 12 || o.Training.Optimizer != models.SGD || len(notes) != 0 {
 		t.Errorf("got %+v, notes %q", o, notes)
+	}
+}
+
+// The commented part of the example is a job at level trained: uncommented, it
+// is one. It is none for a simulation.
+func TestTrainedExample(t *testing.T) {
+	_, part, found := strings.Cut(config.JobExample, "# trained:\n")
+	if !found {
+		t.Fatal("the example does not say how to choose level trained")
+	}
+	part, _, _ = strings.Cut(part, "\n\n")
+	text := config.JobExample + "\npartition: {method: iid, clients: 4}\ntrained:\n" + strings.ReplaceAll(part, "#   ", "   ") + "\n"
+	for old, by := range map[string]string{`proof_level: "" `: "proof_level: trained", "  epochs: 2": "  steps: 2", "schema: schema.yaml": "data: {set: breast-cancer}"} {
+		text = strings.Replace(text, old, by, 1)
+	}
+	set := schema(t, datasets.BreastCancer)
+	raw, err := set.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := parse(t, text)
+	o, _, err := e.Live(set, string(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _, err := o.Draft(fl.Genesis{Suite: "rlwe4096-d1-v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite, err := he.LookupSuite("rlwe4096-d1-v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := trained.Read(spec, suite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job.Table.Layout.Rows != 256 || job.Requirements == nil {
+		t.Errorf("a table of %s, requirements %v", job.Table.Layout.Name(), job.Requirements)
+	}
+	if _, err := e.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
+		t.Errorf("as a simulation: %v", err)
+	}
+	swept := parse(t, strings.Replace(text, "proof_level: trained", "sweep: {proof_level: [none, trained]}", 1))
+	if _, err := swept.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
+		t.Errorf("as one of a sweep: %v", err)
 	}
 }
 

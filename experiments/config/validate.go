@@ -69,6 +69,14 @@ func (f *File) validate() *mistake {
 	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation())
 }
 
+// validateSimulated refuses what a federation can do and a simulation cannot.
+func (f *File) validateSimulated() *mistake {
+	if f.ProofLevel.Trained() {
+		return wrong("proof_level", "trained: a simulation trains in floating point and proves no training; want bounded")
+	}
+	return nil
+}
+
 func firstMistake(all ...*mistake) *mistake {
 	for _, m := range all {
 		if m != nil {

@@ -39,11 +39,16 @@ func TestSimulation(t *testing.T) {
 		seed = n
 	}
 	t.Logf("CREDENCE_SIM_SEED=%d CREDENCE_SIM_OPS=%d", seed, ops)
-	for chapter := 0; ops > 0; chapter++ {
-		n := min(ops, chapterOps)
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { simulate(t, seed, n) })
-		ops -= n
-		seed++
+	published := 0
+	for left := ops; left > 0; seed++ {
+		n := min(left, chapterOps)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { published += simulate(t, seed, n) })
+		left -= n
+	}
+	// A single chapter may abort every round: its jobs are cancelled and its
+	// nodes killed at random. Many chapters do not.
+	if ops >= 2*chapterOps && published == 0 {
+		t.Error("not one round was published: the simulation shows nothing")
 	}
 }
 
@@ -52,7 +57,8 @@ func TestSimulation(t *testing.T) {
 // it can be repeated by itself.
 const chapterOps = 500
 
-func simulate(t *testing.T, seed uint64, ops int) {
+// simulate lives through one chapter and returns how many rounds it published.
+func simulate(t *testing.T, seed uint64, ops int) int {
 	s := newSimulation(t, seed)
 	s.until("the first key is made", nil, s.hasKey) // or there is nothing to break
 	for s.done = 0; s.done < ops && !t.Failed(); s.done++ {
@@ -74,9 +80,7 @@ func simulate(t *testing.T, seed uint64, ops int) {
 		t.Logf("the last operations: %v", s.trace[max(0, len(s.trace)-40):])
 	}
 	t.Logf("%d operations: %v; network %+v; rounds %v; nodes complained: %v", s.done, s.counts, s.network.Counts(), s.phases, s.trouble)
-	if ops >= 300 && s.phases[string(round.Published)] == 0 {
-		t.Error("not one round was published: the simulation shows nothing")
-	}
+	return s.phases[string(round.Published)]
 }
 
 // operation is one thing that may happen next.

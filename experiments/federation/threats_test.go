@@ -85,6 +85,7 @@ var others = []elsewhere{
 	{"unenrolled, revoked or duplicate signer", "a connection without a certificate of this federation", byAggregator, "no connection", "fl/identity TestConnectionWithoutCertificate"},
 	{"unenrolled, revoked or duplicate signer", "a sealed update of nobody", byMember, "refusal `unknown-party`", "client TestLyingSeals/an update of nobody"},
 	{"unenrolled, revoked or duplicate signer", "a sealed update of a revoked party", byMember, "`client.ErrSeal`", "client TestLyingSeals/an update of a revoked party"},
+	{"unenrolled, revoked or duplicate signer", "a sealed update of a party that was revoked after the member had looked it up", byMember, "`client.ErrSeal`", "client TestLyingSeals/an update of a party that was revoked since this node looked it up"},
 	{"unenrolled, revoked or duplicate signer", "a sealed update of a party enrolled after the plan", byMember, "`client.ErrSeal`", "client TestLyingSeals/an update of a party enrolled after the plan"},
 	{"unenrolled, revoked or duplicate signer", "a client twice in a seal", byMember, "`fl.ErrMalformed`", "client TestLyingSeals/a client twice"},
 	{"unenrolled, revoked or duplicate signer", "a sealed update that the aggregator signed itself", byMember, "`fl.ErrBadSignature`", "client TestLyingSeals/an update that the aggregator signed itself"},

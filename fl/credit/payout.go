@@ -46,6 +46,8 @@ type Round struct {
 	Deadline   time.Time // of the plan
 	Clients    []Work
 	Members    []Duty
+	// Proven: samples and steps are proven, so the clients earn Rates.Training.
+	Proven bool
 }
 
 // RoundPostings returns what a published round pays, as postings that sum to
@@ -53,9 +55,10 @@ type Round struct {
 // arithmetic is on integers:
 //
 //	share      = floor(Escrow / RoundsLeft): the last round pays all that is left
-//	pot(p)     = floor(share * Rates.p / 1000) for work, timeliness, committee
-//	operator   = share minus the three pots: its rate and what rounding left over
+//	pot(p)     = floor(share * Rates.p / 1000) for work, training, timeliness, committee
+//	operator   = share minus the pots: its rate and what rounding left over
 //	work       by shards * min(samples, cap) * min(steps, cap)
+//	training   like work, where samples and steps are proven
 //	timeliness by 1 + floor(1000 * (Deadline - AcceptedAt) / (Deadline - OpenedAt)),
 //	           in milliseconds, the fraction held to 0..1; clients without work get nothing
 //	committee  in equal parts over the members whose share was not wrong
@@ -71,15 +74,21 @@ func RoundPostings(r Round) ([]fl.Posting, error) {
 	share := r.Escrow / int64(r.RoundsLeft)
 	pot := func(rate int) int64 { return mulDiv(share, int64(rate), 1000) }
 	work, timeliness, committee := pot(r.Rates.Work), pot(r.Rates.Timeliness), pot(r.Rates.Committee)
+	training := pot(r.Rates.Training)
+	var proven []claim
+	if r.Proven {
+		proven = r.workClaims()
+	}
 
 	escrow := fl.Posting{Account: EscrowAccount(r.Job), Memo: fmt.Sprintf("round %d", r.Round)}
-	postings := []fl.Posting{escrow, {Account: Operator, Amount: share - work - timeliness - committee, Memo: "operator"}}
+	postings := []fl.Posting{escrow, {Account: Operator, Amount: share - work - timeliness - committee - training, Memo: "operator"}}
 	for _, p := range []struct {
 		memo   string
 		amount int64
 		claims []claim
 	}{
 		{"work", work, r.workClaims()},
+		{"training", training, proven},
 		{"timeliness", timeliness, r.timelinessClaims()},
 		{"committee", committee, r.committeeClaims()},
 	} {

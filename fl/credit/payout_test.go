@@ -232,3 +232,26 @@ func TestTheLastRoundPaysAll(t *testing.T) {
 		}
 	})
 }
+
+// Proven training is paid from a pot of its own, by the same units as work; a
+// round that is not proven leaves that pot in escrow.
+func TestTrainingPot(t *testing.T) {
+	r := Round{Job: "j", Round: 1, Escrow: 1000, RoundsLeft: 1, Rates: fl.Rates{Work: 500, Operator: 200, Training: 300}, Proven: true,
+		OpenedAt: at, Deadline: at.Add(time.Hour), Clients: []Work{{Node: "a", Shards: 1, Samples: 10, Steps: 2, AcceptedAt: at}, {Node: "b", Shards: 1, Samples: 20, Steps: 2, AcceptedAt: at}}}
+	got, err := RoundPostings(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []fl.Posting{
+		{Account: "escrow/j", Amount: -1000, Memo: "round 1"}, {Account: Operator, Amount: 200, Memo: "operator"},
+		{Account: "party/a", Amount: 167, Memo: "work"}, {Account: "party/b", Amount: 333, Memo: "work"},
+		{Account: "party/a", Amount: 100, Memo: "training"}, {Account: "party/b", Amount: 200, Memo: "training"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("paid %v, want %v", got, want)
+	}
+	r.Proven = false
+	if got, err = RoundPostings(r); err != nil || got[0].Amount != -700 {
+		t.Errorf("paid %v, %v: want what is not proven to stay", got, err)
+	}
+}

@@ -671,10 +671,13 @@ func (x *EpochTask) GetDocuments() [][]byte {
 	return nil
 }
 
-// OfferTask asks a node whether it consents to a job.
+// OfferTask asks a node whether it consents to a job. proof_keys is the digest of
+// the document whose keys a node of a job at level trained proves its data set
+// with; empty for other jobs.
 type OfferTask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobSpec       []byte                 `protobuf:"bytes,1,opt,name=job_spec,json=jobSpec,proto3" json:"job_spec,omitempty"`
+	ProofKeys     []byte                 `protobuf:"bytes,2,opt,name=proof_keys,json=proofKeys,proto3" json:"proof_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -712,6 +715,13 @@ func (*OfferTask) Descriptor() ([]byte, []int) {
 func (x *OfferTask) GetJobSpec() []byte {
 	if x != nil {
 		return x.JobSpec
+	}
+	return nil
+}
+
+func (x *OfferTask) GetProofKeys() []byte {
+	if x != nil {
+		return x.ProofKeys
 	}
 	return nil
 }
@@ -2933,9 +2943,11 @@ const file_federation_proto_rawDesc = "" +
 	"\bdealings\x18\x05 \x03(\fR\bdealings\x12\x12\n" +
 	"\x04step\x18\x06 \x01(\tR\x04step\x12\x14\n" +
 	"\x05stage\x18\a \x01(\tR\x05stage\x12\x1c\n" +
-	"\tdocuments\x18\b \x03(\fR\tdocuments\"&\n" +
+	"\tdocuments\x18\b \x03(\fR\tdocuments\"E\n" +
 	"\tOfferTask\x12\x19\n" +
-	"\bjob_spec\x18\x01 \x01(\fR\ajobSpec\"W\n" +
+	"\bjob_spec\x18\x01 \x01(\fR\ajobSpec\x12\x1d\n" +
+	"\n" +
+	"proof_keys\x18\x02 \x01(\fR\tproofKeys\"W\n" +
 	"\tTrainTask\x12\x19\n" +
 	"\bjob_spec\x18\x01 \x01(\fR\ajobSpec\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\fR\x04plan\x12\x1b\n" +

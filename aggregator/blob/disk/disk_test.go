@@ -1,8 +1,11 @@
 package disk
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,5 +151,35 @@ func TestRefusals(t *testing.T) {
 	must(t, os.WriteFile(file, nil, 0o600))
 	if _, err := Open(file, Options{}); err == nil {
 		t.Fatal("a file is opened as a directory")
+	}
+}
+
+// TestEach lists what is stored, and nothing else that lies in the folder.
+func TestEach(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	var want []fl.Digest
+	for i := range 5 {
+		digest, err := s.Put(t.Context(), []byte{byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, digest)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(blobPath(dir, want[0])), "notes"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []fl.Digest
+	if err := s.Each(t.Context(), func(d fl.Digest) error { got = append(got, d); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(want, func(a, b fl.Digest) int { return bytes.Compare(a[:], b[:]) })
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	stop := errors.New("stop")
+	calls := 0
+	if err := s.Each(t.Context(), func(fl.Digest) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -257,13 +259,14 @@ func (s *Store) readUsage(u upload) (*usage, error) {
 	return known, err
 }
 
-// each calls f for every file in a directory; a directory or a file that is
+// each calls f for every file in a directory, by name; a directory or a file that is
 // not there (any more) is passed over.
 func (s *Store) each(dir string, f func(name string, info fs.FileInfo) error) error {
 	entries, err := s.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, entry := range entries {
 		info, err := s.fs.Stat(dir + "/" + entry.Name())
 		if errors.Is(err, fs.ErrNotExist) {

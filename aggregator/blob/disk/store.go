@@ -357,3 +357,20 @@ func (c contextReader) Read(p []byte) (int, error) {
 	}
 	return c.r.Read(p)
 }
+
+// Each calls f for every blob that is stored, in order of their digests, until
+// it returns an error. A file that no blob can have is passed over.
+func (s *Store) Each(ctx context.Context, f func(digest fl.Digest) error) error {
+	return s.each(blobs, func(first string, _ fs.FileInfo) error {
+		return s.each(blobs+"/"+first, func(rest string, _ fs.FileInfo) error {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			digest, err := fl.ParseDigest(first + rest)
+			if err != nil {
+				return nil //nolint:nilerr // somebody else's file
+			}
+			return f(digest)
+		})
+	})
+}

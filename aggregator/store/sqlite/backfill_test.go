@@ -19,7 +19,7 @@ func TestBackfill(t *testing.T) {
 	storetest.Fill(t, s)
 	size, _, err := s.LogHead(t.Context())
 	must(t, err)
-	_, err = s.write.ExecContext(t.Context(), `DROP TABLE log_entries; DROP TABLE log_hashes; DROP TABLE cosignatures; DROP TABLE proof_keys;
+	_, err = s.write.ExecContext(t.Context(), `DROP TABLE log_entries; DROP TABLE log_hashes; DROP TABLE cosignatures; DROP TABLE proof_keys; DROP TABLE datasets;
 		DROP INDEX rounds_kept; ALTER TABLE rounds DROP COLUMN pruned; DELETE FROM goose_db_version WHERE version_id > 1;
 		PRAGMA wal_checkpoint(TRUNCATE)`)
 	must(t, err)

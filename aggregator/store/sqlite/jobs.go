@@ -87,6 +87,17 @@ func (j job) running(name fl.JobID) error {
 	return nil
 }
 
+// CommitDataset implements store.Store.
+func (s *Store) CommitDataset(ctx context.Context, commitment fl.Envelope) error {
+	return s.update(ctx, "committing to a data set", func(t tx) error {
+		var d fl.DatasetCommitment
+		if err := commitment.Read(&d); err != nil {
+			return err
+		}
+		return t.ofNode("datasets", commitment, d.Job, d.Node, d.JobSpec)
+	})
+}
+
 // JoinJob implements store.Store.
 func (s *Store) JoinJob(ctx context.Context, join fl.Envelope) error {
 	return s.update(ctx, "joining a job", func(t tx) error {
@@ -94,32 +105,38 @@ func (s *Store) JoinJob(ctx context.Context, join fl.Envelope) error {
 		if err := join.Read(&d); err != nil {
 			return err
 		}
-		j, err := t.job(d.Job)
-		if err != nil {
-			return err
-		}
-		if j.spec != d.JobSpec {
-			return fmt.Errorf("%w: %s joins job %s with spec %s, and its spec is %s", store.ErrNotFound, d.Node, d.Job, d.JobSpec, j.spec)
-		}
-		digest, err := t.put(join)
-		if err != nil {
-			return err
-		}
-		var held digestColumn
-		found, err := t.one("SELECT document FROM job_joins WHERE job = ? AND node = ?", []any{string(d.Job), string(d.Node)}, &held)
-		switch {
-		case err != nil:
-			return err
-		case found && held.digest() == digest:
-			return nil
-		case found:
-			return fmt.Errorf("%w: %s has joined job %s already, by %s", store.ErrConflict, d.Node, d.Job, held.digest())
-		}
-		if err := j.running(d.Job); err != nil {
-			return err
-		}
-		return t.exec("INSERT INTO job_joins (job, node, document) VALUES (?, ?, ?)", string(d.Job), string(d.Node), digest[:])
+		return t.ofNode("job_joins", join, d.Job, d.Node, d.JobSpec)
 	})
+}
+
+// ofNode stores a document of which a node has one a running job, in a table
+// of such.
+func (t tx) ofNode(table string, doc fl.Envelope, name fl.JobID, node fl.NodeID, spec fl.Digest) error {
+	j, err := t.job(name)
+	if err != nil {
+		return err
+	}
+	if j.spec != spec {
+		return fmt.Errorf("%w: a %s of %s for job %s with spec %s, and its spec is %s", store.ErrNotFound, doc.Kind, node, name, spec, j.spec)
+	}
+	digest, err := t.put(doc)
+	if err != nil {
+		return err
+	}
+	var held digestColumn
+	found, err := t.one("SELECT document FROM "+table+" WHERE job = ? AND node = ?", []any{string(name), string(node)}, &held) // #nosec G202 -- the table is a constant of this file
+	switch {
+	case err != nil:
+		return err
+	case found && held.digest() == digest:
+		return nil
+	case found:
+		return fmt.Errorf("%w: %s has a %s for job %s already: %s", store.ErrConflict, node, doc.Kind, name, held.digest())
+	}
+	if err := j.running(name); err != nil {
+		return err
+	}
+	return t.exec("INSERT INTO "+table+" (job, node, document) VALUES (?, ?, ?)", string(name), string(node), digest[:]) // #nosec G202 -- the table is a constant of this file
 }
 
 // EndJob implements store.Store. A job that ended otherwise is

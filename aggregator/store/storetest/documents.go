@@ -94,6 +94,11 @@ func jobJoin(spec fl.Envelope, job fl.JobID, node fl.NodeID, samples int64) fl.E
 	return sign(fl.JobJoin{Genesis: genesis, JobSpec: spec.Digest(), Job: job, Node: node, Samples: samples, JoinedAt: start}, node)
 }
 
+func dataset(spec fl.Envelope, job fl.JobID, node fl.NodeID, rows int64) fl.Envelope {
+	return sign(fl.DatasetCommitment{Genesis: genesis, JobSpec: spec.Digest(), Job: job, Node: node, ProofKeys: digest("keys"), Spec: digest("table"),
+		Commitment: []byte{1}, Rows: rows, Registration: digest("registration"), CommittedAt: start}, node)
+}
+
 func jobCancel(spec fl.Envelope, job fl.JobID) fl.Envelope {
 	return sign(fl.JobCancel{Genesis: genesis, JobSpec: spec.Digest(), Job: job, Owner: "owner", Reason: "enough"}, "owner")
 }

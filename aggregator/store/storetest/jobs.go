@@ -78,9 +78,22 @@ func testJoinJob(t *testing.T, open Open) {
 	want["d"] = later
 	equal(t, running[0].Joins, want)
 
+	commitment := dataset(spec, "j", "a", 5)
+	wants(t, s.CommitDataset(ctx, dataset(spec, "none", "a", 5)), store.ErrNotFound)
+	wants(t, s.CommitDataset(ctx, dataset(jobSpec("j", 9), "j", "a", 5)), store.ErrNotFound)
+	refuses(t, s.CommitDataset(ctx, join))
+	for range 2 {
+		must(t, s.CommitDataset(ctx, commitment))
+	}
+	wants(t, s.CommitDataset(ctx, dataset(spec, "j", "a", 6)), store.ErrConflict) // a node commits once a job
+	kept, err := s.Document(ctx, commitment.Digest())
+	must(t, err)
+	sameDocument(t, kept, commitment)
+
 	back := transfer("refund/j", "escrow/j", "party/owner", 10)
 	must(t, s.EndJob(ctx, "j", store.JobDone, "", nil, &back))
 	must(t, s.JoinJob(ctx, join)) // the same call again
+	wants(t, s.CommitDataset(ctx, dataset(spec, "j", "b", 5)), store.ErrStale)
 	wants(t, s.JoinJob(ctx, jobJoin(spec, "j", "c", 1)), store.ErrStale)
 }
 

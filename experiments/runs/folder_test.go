@@ -278,3 +278,16 @@ func FuzzRows(f *testing.F) {
 		_, _ = decodeLines[Client](bytes.NewReader(text))
 	})
 }
+
+// A program with other matrix products would go on with other bits.
+func TestResumeRefusesOtherMatrixProducts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	s := start("job: a\nseed: 1\n")
+	s.Environment.BLAS = "another"
+	w, err := Create(dir, s)
+	must(t, err)
+	must(t, w.Finish(Stopped, ""))
+	if _, _, err := Resume(dir, s.Config); err == nil || !strings.Contains(err.Error(), "matrix products of another") {
+		t.Errorf("resumed: %v", err)
+	}
+}

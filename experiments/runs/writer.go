@@ -11,6 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"credence/fl"
+	"credence/models"
 )
 
 // ExistsError says that a new run was to go into a folder that is taken.
@@ -133,6 +134,13 @@ func Resume(dir string, config []byte) (_ *Writer, payload []byte, err error) {
 	}
 	if line := firstDifference(config, own); line > 0 {
 		return nil, nil, &ChangedError{Dir: dir, Line: line}
+	}
+	began, err := f.Environment()
+	if err != nil {
+		return nil, nil, err
+	}
+	if began.BLAS != "" && began.BLAS != models.BLAS {
+		return nil, nil, fmt.Errorf("%s: the run began with the matrix products of %s, this program has those of %s, whose bits are others: resume it with a program built like the first", dir, began.BLAS, models.BLAS)
 	}
 	if w.state.State == Done {
 		return nil, nil, fmt.Errorf("%s: the run is finished; there is nothing to resume", dir)

@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,6 +207,45 @@ columns:
 			same(t, name, got, want)
 		}
 	})
+}
+
+// A NaN or an infinity in a column of floating-point numbers is refused, with
+// its row and column.
+func TestLoadNotFinite(t *testing.T) {
+	type row struct {
+		A float64 `parquet:"a"`
+		Y string  `parquet:"y"`
+		Z bool    `parquet:"z"`
+	}
+	s := parse(t, "version: 1\ncolumns:\n  - {name: a, kind: numeric}\n  - {name: y, kind: label, classes: [p, q]}\n  - {name: z, kind: ignore}\n")
+	dir := t.TempDir()
+	for _, v := range []float64{math.NaN(), math.Inf(1)} {
+		var table bytes.Buffer
+		if err := parquet.Write(&table, []row{{1, "p", false}, {v, "q", true}}); err != nil {
+			t.Fatal(err)
+		}
+		floats := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, math.Float64bits(1)), math.Float64bits(v))
+		archive := npz(map[string][]byte{
+			"a": npyBytes("<f8", "(2,)", floats), "y": npyBytes("<U1", "(2,)", []byte("p\x00\x00\x00q\x00\x00\x00")), "z": npyBytes("|u1", "(2,)", []byte{0, 1}),
+		})
+		for name, c := range map[string]struct {
+			raw  []byte
+			load func(string) error
+		}{
+			"a.parquet": {table.Bytes(), func(path string) error { _, _, _, err := Load(path, s); return err }},
+			"a.npz":     {archive, func(path string) error { _, _, _, err := Load(path, s); return err }},
+			"arrays":    {archive, func(path string) error { _, err := LoadNPZArrays(path, "a", "z", 2); return err }},
+		} {
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, c.raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var e *Error
+			if err := c.load(path); !errors.Is(err, ErrValue) || !errors.As(err, &e) || e.Row != 2 || e.Column != "a" || !strings.Contains(err.Error(), "not a finite") {
+				t.Errorf("%s with %v: got %v", name, v, err)
+			}
+		}
+	}
 }
 
 // npyBytes is an array as NumPy writes it.

@@ -10,9 +10,10 @@
 // honest clients in a sum hides any one client's whole contribution
 // (Kairouz, Liu, Steinke: The Distributed Discrete Gaussian Mechanism,
 // ICML 2021). Nobody sees a sum with less noise: the server only ever has
-// ciphertexts. The unit is a client, neighbours differ in whether one client's
-// update is zero, and the guarantee is (epsilon, delta) for everything that the
-// job publishes.
+// ciphertexts. The unit is a client, neighbours differ in whether all that one
+// client sends (its update, and its vote where the clip adapts) is zero before
+// the noise, and the guarantee is (epsilon, delta) for everything that the job
+// publishes.
 //
 // # How it is kept honest
 //

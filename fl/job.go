@@ -148,6 +148,9 @@ func (s JobSpec) validateStrategy() error {
 	if err := s.Strategy.live(); err != nil {
 		return err
 	}
+	if err := s.Strategy.CheckClip(s.Clip); err != nil {
+		return err
+	}
 	if _, err := s.Strategy.UploadSize(s.Parameters); err != nil {
 		return err
 	}

@@ -57,6 +57,9 @@ func TestPrivacyRefuses(t *testing.T) {
 		"quantile":            private(func(s *JobSpec) { s.Privacy.Adaptive.Quantile = 1 }),
 		"learning rate":       private(func(s *JobSpec) { s.Privacy.Adaptive.LearningRate = 0 }),
 		"count noise":         private(func(s *JobSpec) { s.Privacy.Adaptive.CountNoise = s.Privacy.NoiseMultiplier / 2 }),
+		"fednova by shard": func(s *JobSpec) {
+			s.Strategy.Name, s.Strategy.MaxSteps, s.Clip = FedNova, 5, Clip{Value: 1, Norm: 1, PerShard: true}
+		},
 		"shards without norm": func(s *JobSpec) { s.Clip = Clip{Value: 1, PerShard: true} },
 	})
 	for name, change := range map[string]func(*Plan){

@@ -251,6 +251,16 @@ func (s StrategySpec) live() error {
 // together.
 func (s StrategySpec) WholeVector() bool { return s.Name == Scaffold || s.Name == FedNova }
 
+// CheckClip refuses a clip that the strategy's uploads cannot bear: by shard, it
+// would scale apart what belongs together, fednova's step count from its update
+// and scaffold's variate from what the client keeps of it.
+func (s StrategySpec) CheckClip(c Clip) error {
+	if c.PerShard && s.WholeVector() {
+		return fmt.Errorf("strategy: clip.per_shard does not go with %s: the parts of its upload belong together; leave per_shard out", s.Name)
+	}
+	return nil
+}
+
 // ClientState reports whether clients keep something of their own from round to
 // round: control variates, a personal head or a personal model.
 func (s StrategySpec) ClientState() bool {

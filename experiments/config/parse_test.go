@@ -154,6 +154,7 @@ func TestRefusals(t *testing.T) {
 		"no rounds":          {replace("rounds: 12 ", "rounds: 0 "), line("rounds: 12") + ": rounds: 0: want 1 to 100000"},
 		"deadline":           {replace("round_deadline: 2m", "round_deadline: 300ms"), line("round_deadline") + ": round_deadline: 300ms: want whole seconds"},
 		"rates":              {replace("work: 700", "work: 701"), "sum to 1000"},
+		"clip by shard":      {strings.Replace(replace("  name: fedavg", "  name: fednova\n  max_steps: 64"), "  norm: 0", "  norm: 1\n  per_shard: true", 1), "clip.per_shard does not go with fednova"},
 		"clip":               {replace("  value: 1", "  value: -1"), line("clip:") + ": clip: value -1"},
 		"strategy":           {replace("name: fedavg", "name: best"), line("strategy:") + `: strategy: name "best"`},
 		"epochs and steps":   {replace("  epochs: 2", "  epochs: 2\n  steps: 3"), "exactly one"},

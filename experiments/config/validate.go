@@ -51,6 +51,7 @@ func (f *File) validate() *mistake {
 	}{
 		{"job", f.Job.Validate()}, {"training", f.Training.Validate()}, {"strategy", f.Strategy.Validate()},
 		{"clip", f.Clip.Validate()}, {"privacy", f.Privacy.Validate()}, {"rates", f.Rates.Validate()},
+		{"clip", f.Strategy.CheckClip(f.Clip)},
 	} {
 		if part.err != nil {
 			return &mistake{[]string{part.path}, part.err}

@@ -141,7 +141,7 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 	case job.MinCohort < 2 || len(clients) < job.MinCohort:
 		return nil, fmt.Errorf("%d clients, at least %d in a round: want at least 2 and the minimum", len(clients), job.MinCohort)
 	}
-	if err := errors.Join(job.ID.Validate(), job.Training.Validate(), job.Clip.Validate(), job.ProofLevel.Validate()); err != nil {
+	if err := errors.Join(job.ID.Validate(), job.Training.Validate(), job.Clip.Validate(), job.Strategy.CheckClip(job.Clip), job.ProofLevel.Validate()); err != nil {
 		return nil, err
 	}
 	s := &Simulation{

@@ -276,6 +276,7 @@ func TestTrainedLies(t *testing.T) {
 		"for another round":                    {plan: func(p *fl.Plan) { p.Round++ }},
 		"for another client":                   {client: "beta"},
 		"more steps declared":                  {header: func(h *fl.UpdateHeader) { h.Steps++ }},
+		"fewer steps declared":                 {header: func(h *fl.UpdateHeader) { h.Steps-- }},
 		"of another commitment": {header: func(h *fl.UpdateHeader) {
 			h.Dataset = fl.DigestBytes([]byte("another"))
 		}},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"credence/client/audit"
 	"credence/fl"
@@ -224,6 +225,21 @@ func (c *clinic) auditLies() {
 		{"a commitment without the required proof", dataset(func(d *fl.DatasetCommitment) { d.Validation = fl.Digest{} }), "requirements on data"},
 		{"a commitment of other tables", dataset(func(d *fl.DatasetCommitment) { d.Spec = fl.DigestBytes([]byte("another")) }), "another layout, schema or quantisation"},
 		{"a commitment that its proofs are not of", dataset(func(d *fl.DatasetCommitment) { d.Commitment = commitments["gamma"].Commitment }), "registration"},
+		{"a second commitment", func(r *rewrittenLog) {
+			for _, raw := range r.entries {
+				e, err := fl.DecodeEnvelope(raw)
+				var d fl.DatasetCommitment
+				if err != nil || e.Read(&d) != nil || d.Node != "beta" {
+					continue
+				}
+				d.CommittedAt = d.CommittedAt.Add(time.Second)
+				if e.Payload, err = json.Marshal(d); err != nil {
+					r.c.t.Fatal(err)
+				}
+				r.entries = append(r.entries, r.sign(e).Encode())
+				return
+			}
+		}, "committed to a data set for job screening already"},
 		{"an update of another's rows", header(func(_ *rewrittenLog, h *fl.UpdateHeader) { h.Dataset = headers[1]["gamma"].Dataset }), "another dataset commitment than its client joined with"},
 		{"more steps than were proven", header(func(_ *rewrittenLog, h *fl.UpdateHeader) { h.Steps++ }), "another number of steps"},
 		{"the training of another round", header(func(r *rewrittenLog, h *fl.UpdateHeader) {

@@ -30,7 +30,7 @@ const (
 	Last Part = "last"
 )
 
-// MaxCells bounds a shape's committed values, so that no name of a shape can
+// maxValues bounds a shape's committed values, so that no name of a shape can
 // make a party allocate without end: 2^24 rows of a proof take a day.
 const maxValues = 1 << 24
 

@@ -34,6 +34,7 @@ func TestPrivateRounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	clip := spec.Clip
 	for i, v := range versions {
 		m := v.Manifest
 		if m.Epsilon != privacy.FormatEpsilon(privacy.Spent(spec.Privacy, 37, i+1)) || m.Delta != 1e-5 {
@@ -42,9 +43,11 @@ func TestPrivateRounds(t *testing.T) {
 		if m.Figures != (fl.Figures{}) {
 			t.Errorf("version %d publishes exact figures: %+v", m.Version, m.Figures)
 		}
-		if m.NextClip.Norm == 0 || m.NextClip == spec.Clip {
+		// Noise may move it there and back: it is held against the round before.
+		if m.NextClip.Norm == 0 || m.NextClip == clip {
 			t.Errorf("version %d: the clip stays at %+v", m.Version, m.NextClip)
 		}
+		clip = m.NextClip
 	}
 	report, err := audit.Audit(t.Context(), audit.Connection(c.owner), audit.Selection{}, nil)
 	if err != nil {

@@ -377,7 +377,8 @@ func (f *audited) forged(t *testing.T) {
 			m.entries = slices.Delete(m.entries, at-1, at) // the cancellation
 		}, []string{"transaction refund/trial", "was not over"}},
 		{"a wrong share that was right", func(m *memory) {
-			at, d := find(m, byPublished)
+			// Of a round that more shares than the threshold opened.
+			at, d := find(m, func(d *fl.Manifest) bool { return d.Job == attestedJob && d.SharesChecked > 0 })
 			d.KeyHolders, d.WrongShare, d.SharesChecked = d.KeyHolders[1:], d.KeyHolders[:1], d.SharesChecked-1
 			republish(m, at, d)
 		}, []string{"manifest/v1", "decryption share of alpha was wrong, and it is right"}},

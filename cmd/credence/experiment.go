@@ -14,6 +14,7 @@ import (
 
 	"credence/experiments/config"
 	"credence/experiments/driver"
+	"credence/experiments/results"
 )
 
 func newExperiment(a *app) *cobra.Command {
@@ -170,6 +171,13 @@ func (a *app) experimentTable(sum driver.Summary) {
 	if attacked {
 		t.head = append(t.head, ">Attack success")
 	}
+	settings := make([]string, 0, len(sum.Units))
+	for i, u := range sum.Units {
+		if i == 0 || u.Cell != sum.Units[i-1].Cell {
+			settings = append(settings, u.Setting)
+		}
+	}
+	settings = results.Brief(settings, 44)
 	for i := 0; i < len(sum.Units); {
 		var accuracy, loss, attack []float64
 		first := sum.Units[i]
@@ -178,11 +186,12 @@ func (a *app) experimentTable(sum driver.Summary) {
 			loss = add(loss, sum.Units[i].Last.TestLoss)
 			attack = add(attack, sum.Units[i].Last.AttackSuccess)
 		}
-		setting := first.Setting
+		setting := settings[0]
+		settings = settings[1:]
 		if setting == "" {
 			setting = "-"
 		}
-		cells := []string{clip(setting, 60), fmt.Sprint(len(accuracy)), overSeeds(accuracy), overSeeds(loss)}
+		cells := []string{setting, fmt.Sprint(len(accuracy)), overSeeds(accuracy), overSeeds(loss)}
 		if attacked {
 			cells = append(cells, overSeeds(attack))
 		}

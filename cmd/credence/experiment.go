@@ -71,7 +71,7 @@ func newExperimentRun(a *app) *cobra.Command {
 out to a new folder: the file, the environment, one row of metrics a round as
 JSON lines and Parquet, one row a client, the last models.
 
-Ctrl-C ends it after the present round's clients and keeps what was done. A run
+Ctrl-C ends it within a client's work and keeps the rounds that were done. A run
 that was stopped or killed goes on with --resume, to the same results.`,
 		Example: `  credence experiment run experiment.yaml
   credence experiment run experiment.yaml --dir runs/second --workers 4
@@ -179,6 +179,7 @@ func (a *app) experimentTable(sum driver.Summary) {
 	}
 	settings = results.Brief(settings, 44)
 	for i := 0; i < len(sum.Units); {
+		begin := i
 		var accuracy, loss, attack []float64
 		first := sum.Units[i]
 		for ; i < len(sum.Units) && sum.Units[i].Cell == first.Cell; i++ {
@@ -191,7 +192,7 @@ func (a *app) experimentTable(sum driver.Summary) {
 		if setting == "" {
 			setting = "-"
 		}
-		cells := []string{setting, fmt.Sprint(len(accuracy)), overSeeds(accuracy), overSeeds(loss)}
+		cells := []string{setting, fmt.Sprint(i - begin), overSeeds(accuracy), overSeeds(loss)}
 		if attacked {
 			cells = append(cells, overSeeds(attack))
 		}

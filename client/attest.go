@@ -259,6 +259,9 @@ func (n *Node) verifyAttested(ctx context.Context, seal fl.Seal, sealID fl.Diges
 			return fmt.Errorf("the sum of shard %d is not the sum of the attested updates: %w", shard, err)
 		}
 	}
+	if p.job != nil {
+		return n.pinDatasets(plan, proven)
+	}
 	return nil
 }
 

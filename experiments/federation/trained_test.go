@@ -187,6 +187,7 @@ func TestTrainedRounds(t *testing.T) {
 			t.Errorf("the secret of %s: %v, %v", node, info, err)
 		}
 	}
+	c.pinned(view.SpecID, "beta", "delta", "gamma")
 	for node, sent := range lossy.sent {
 		if len(sent) != 1 {
 			t.Errorf("%s sent %d different commitments: %v", node, len(sent), sent)
@@ -210,6 +211,49 @@ func TestTrainedRounds(t *testing.T) {
 		t.Errorf("the audit does not say what level trained does not prove: %q", report.NotChecked)
 	}
 	c.auditLies()
+}
+
+// pinned checks that enough members to open a sum hold every client to the
+// commitment that is in the client's folder, and no member to another.
+func (c *clinic) pinned(spec fl.Digest, members ...fl.NodeID) {
+	c.t.Helper()
+	want := map[fl.NodeID]fl.Digest{}
+	for _, node := range c.nodes {
+		raw, err := os.ReadFile(filepath.Join(c.NodeDir(node), "datasets", "screening", "commitment.json"))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		signed, err := fl.DecodeEnvelope(raw)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		want[node] = signed.Digest()
+	}
+	holding := 0
+	for _, member := range members {
+		raw, err := os.ReadFile(filepath.Join(c.NodeDir(member), "pins", spec.String()+".json"))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the others were enough
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		var held map[fl.NodeID]fl.Digest
+		if err := json.Unmarshal(raw, &held); err != nil {
+			c.t.Fatal(err)
+		}
+		for client, digest := range held {
+			if digest != want[client] {
+				c.t.Errorf("%s holds %s to %s, and its commitment is %s", member, client, digest.Short(), want[client].Short())
+			}
+		}
+		if len(held) >= 3 { // the job's minimum cohort
+			holding++
+		}
+	}
+	if threshold := c.Aggregator().Genesis().Committee.Threshold; holding < threshold {
+		c.t.Errorf("%d members hold the job's clients to their commitments: want %d", holding, threshold)
+	}
 }
 
 // lossyJoins loses the first two commitments that each node sends, one before

@@ -125,6 +125,7 @@ var others = []elsewhere{
 	{"forked plan or log", "two plans for two clients", byClient, "`translog.ErrNotInLog`", "client TestTwoPlans"},
 	{"forked plan or log", "a fork, remembered across restarts, with its evidence", byClient, "`translog.ErrFork`", "client TestForkEndsTheNode"},
 	{"forked plan or log", "a witness asked to cosign two logs", "witness", "`translog.ErrFork`", "client TestWitnessNeverSignsTwoLogs"},
+	{"forked plan or log", "another dataset commitment of a client than in the round that the member opened", byMember, "`client.ErrOtherDataset`", here + " TestOtherDataset"},
 	{"stale epoch", "a document for an epoch that is over", byAggregator, "refusal `wrong-addressee`", "aggregator TestBadInput/a seal key for a stale epoch"},
 	{"stale epoch", "a share from an erased epoch", byMember, "`threshold.ErrEpochErased`", "he/threshold TestDisk"},
 	{"encodings", "every document truncated, oversized, not canonical, of another kind, signer or federation", byAggregator, "refusals `malformed`, `bad-signature`, `not-allowed`, `wrong-addressee`", "aggregator TestBadInput/truncated to %d bytes"},

@@ -15,8 +15,8 @@ import (
 // TestOtherDataset: members that opened a round of a job with another
 // commitment of a client, which they remember, refuse a seal with the one that
 // it has now, though it is signed, proven, joined with and in the log: nothing
-// is opened. The other memories that the members start with are of a client
-// whose first consent the aggregator hid from the rest of the federation.
+// is opened. The test writes the members' memories: no honest aggregator lets a
+// client join twice.
 func TestOtherDataset(t *testing.T) {
 	t.Parallel()
 	c, cache := newWard(t, nil, "alpha", "beta", "gamma", "delta")

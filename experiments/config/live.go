@@ -2,10 +2,12 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"credence/client"
 	"credence/datasets"
+	"credence/fl"
 	"credence/models"
 )
 
@@ -50,9 +52,24 @@ func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOpt
 func (e *Experiment) Fit(schema *datasets.Schema) (File, error) {
 	f, err := e.File.Fit(schema)
 	if err != nil {
-		return f, &Error{File: e.name, Line: e.Line("model"), Problem: err.Error(), Err: err}
+		return f, e.About(err)
 	}
 	return f, nil
+}
+
+// About makes an error of one that begins with the key that it is about, as
+// "strategy: mu: ..." does, and finds its line. Where the file has no such key
+// (it left a default), the error is of the file as a whole.
+func (e *Experiment) About(err error) error {
+	keys := strings.Split(err.Error(), ": ")
+	line := 0
+	for n := min(len(keys)-1, 3); n > 0 && line == 0; n-- {
+		path := strings.Join(keys[:n], ".")
+		if !strings.Contains(path, " ") {
+			line = e.Line(path)
+		}
+	}
+	return &Error{File: e.name, Line: line, Problem: err.Error(), Err: err}
 }
 
 // Fit is Experiment.Fit for a cell of a sweep; its errors have no line.
@@ -70,14 +87,19 @@ func (f File) Fit(schema *datasets.Schema) (File, error) {
 	}
 	model, err := models.New(f.Model)
 	if err != nil {
-		return f, err
+		return f, fmt.Errorf("model: %w", err)
+	}
+	if f.Strategy.Name == fl.FedPer {
+		if _, err := model.LastLayers(f.Strategy.PersonalLayers); err != nil {
+			return f, fmt.Errorf("strategy: personal_layers: %w", err)
+		}
 	}
 	if _, err := client.CompleteStrategy(f.Strategy, f.Training, model); err != nil {
 		return f, fmt.Errorf("training: %w", err)
 	}
 	for _, a := range f.Attacks {
 		if err := a.Fit(inputs, classes); err != nil {
-			return f, err
+			return f, fmt.Errorf("attacks: %w", err)
 		}
 	}
 	return f, nil

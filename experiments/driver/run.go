@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"credence/experiments/adversary"
@@ -164,6 +165,9 @@ func (r *run) identify() error {
 
 // inCell says in which combination of the sweep something is wrong.
 func inCell(e *config.Experiment, cell config.Cell, err error) error {
+	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), "simulation: ") {
+		err = inner // where it was found says nothing, and a section is called that
+	}
 	var own *config.Error
 	switch {
 	case errors.As(err, &own) && cell.Setting == "":
@@ -173,7 +177,7 @@ func inCell(e *config.Experiment, cell config.Cell, err error) error {
 	case cell.Setting != "":
 		return e.At("sweep", fmt.Errorf("with %s: %w", cell.Setting, err))
 	}
-	return &config.Error{File: e.Name(), Problem: err.Error(), Err: err}
+	return e.About(err)
 }
 
 // mustSuite returns the suite of a file that validated.
@@ -286,7 +290,7 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 			names[i] = c.Node
 		}
 		if o.Roster, err = adversary.NewRoster(f.Attacks, names, u.Seed); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("attacks: %w", err)
 		}
 	}
 	return simulate.New(o, clients)

@@ -230,9 +230,15 @@ func TestBadInput(t *testing.T) {
 	wantError(t, options(t, replace("kind: logistic", "kind: logistic, inputs: 4"), dir),
 		"x.yaml: line 11: sweep: with strategy={name:fedavg}: model: it has 4 inputs and 2 classes, the schema breast-cancer has 30 and 2; leave both out of the file")
 	wantError(t, options(t, replace("fraction: 0.2", "fraction: 0.01"), dir),
-		"x.yaml: line 11: sweep: with strategy={name:fedavg}: attack backdoor: a fraction of 0.01 of 6 clients is nobody: raise it")
+		"x.yaml: line 11: sweep: with strategy={name:fedavg}: attacks: attack backdoor: a fraction of 0.01 of 6 clients is nobody: raise it")
 	wantError(t, options(t, replace("{name: fedavg}, ", "{name: fedsgd}, "), dir),
 		"x.yaml: line 11: sweep: with strategy={name:fedsgd}: training: fedsgd sends gradients: want optimizer sgd, learning_rate 1 without a schedule, epochs 1 and no batch_size; the step's size is strategy.server_learning_rate")
+	single := replace("seeds: [4, 9]", "seed: 4", "sweep:\n  strategy: [{name: fedavg}, {name: scaffold, variate_clip: 1, weighting: uniform}]\n", "strategy: {name: fedbuff, buffer: 9}\n")
+	wantError(t, options(t, single, dir), "x.yaml: line 11: strategy: fedbuff: 6 clients never fill a buffer of 9: a client has one update in it")
+	wantError(t, options(t, strings.Replace(single, "fedbuff, buffer: 9", "fedper, personal_layers: 1", 1), dir),
+		"x.yaml: line 11: strategy: personal_layers: models: a logistic has one layer, so none can stay apart as the last: want a model of at least two, such as an mlp")
+	wantError(t, options(t, strings.Replace(single, "{name: fedbuff, buffer: 9}", "{name: fedsgd}", 1), dir),
+		"x.yaml: line 5: training: fedsgd sends gradients: want optimizer sgd, learning_rate 1 without a schedule, epochs 1 and no batch_size; the step's size is strategy.server_learning_rate")
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused experiment left a folder: %v", err)
 	}

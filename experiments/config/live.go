@@ -1,8 +1,8 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"credence/client"
@@ -52,27 +52,32 @@ func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOpt
 func (e *Experiment) Fit(schema *datasets.Schema) (File, error) {
 	f, err := e.File.Fit(schema)
 	if err != nil {
-		return f, e.About(err)
+		return f, e.Place(err)
 	}
 	return f, nil
 }
 
-// About makes an error of one that begins with the key that it is about, as
-// "strategy: mu: ..." does, and finds its line. Where the file has no such key
-// (it left a default), the error is of the file as a whole.
-func (e *Experiment) About(err error) error {
-	keys := strings.Split(err.Error(), ": ")
-	line := 0
-	for n := min(len(keys)-1, 3); n > 0 && line == 0; n-- {
-		path := strings.Join(keys[:n], ".")
-		if !strings.Contains(path, " ") {
-			line = e.Line(path)
-		}
-	}
-	return &Error{File: e.name, Line: line, Problem: err.Error(), Err: err}
+// Misfit is an error about the value at a key of an experiment.
+type Misfit struct {
+	Key string
+	Err error
 }
 
-// Fit is Experiment.Fit for a cell of a sweep; its errors have no line.
+func (m *Misfit) Error() string { return m.Err.Error() }
+
+func (m *Misfit) Unwrap() error { return m.Err }
+
+// Place adds the file's name to an error, and the line of the key where it is
+// a Misfit.
+func (e *Experiment) Place(err error) error {
+	out := &Error{File: e.name, Problem: err.Error(), Err: err}
+	if m := (*Misfit)(nil); errors.As(err, &m) {
+		out.Line = e.Line(m.Key)
+	}
+	return out
+}
+
+// Fit is Experiment.Fit for a cell of a sweep; its errors are Misfits.
 func (f File) Fit(schema *datasets.Schema) (File, error) {
 	inputs, classes := schema.Features(), len(schema.Classes())
 	if f.Model.Inputs == 0 {
@@ -82,24 +87,24 @@ func (f File) Fit(schema *datasets.Schema) (File, error) {
 		f.Model.Classes = classes
 	}
 	if f.Model.Inputs != inputs || f.Model.Classes != classes {
-		return f, fmt.Errorf("model: it has %d inputs and %d classes, the schema %s has %d and %d; leave both out of the file",
-			f.Model.Inputs, f.Model.Classes, schema.Name, inputs, classes)
+		return f, &Misfit{"model", fmt.Errorf("model: it has %d inputs and %d classes, the schema %s has %d and %d; leave both out of the file",
+			f.Model.Inputs, f.Model.Classes, schema.Name, inputs, classes)}
 	}
 	model, err := models.New(f.Model)
 	if err != nil {
-		return f, fmt.Errorf("model: %w", err)
+		return f, &Misfit{"model", err}
 	}
 	if f.Strategy.Name == fl.FedPer {
 		if _, err := model.LastLayers(f.Strategy.PersonalLayers); err != nil {
-			return f, fmt.Errorf("strategy: personal_layers: %w", err)
+			return f, &Misfit{"strategy.personal_layers", fmt.Errorf("strategy: personal_layers: %w", err)}
 		}
 	}
 	if _, err := client.CompleteStrategy(f.Strategy, f.Training, model); err != nil {
-		return f, fmt.Errorf("training: %w", err)
+		return f, &Misfit{"training", fmt.Errorf("training: %w", err)}
 	}
 	for _, a := range f.Attacks {
 		if err := a.Fit(inputs, classes); err != nil {
-			return f, fmt.Errorf("attacks: %w", err)
+			return f, &Misfit{"attacks", err}
 		}
 	}
 	return f, nil

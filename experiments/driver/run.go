@@ -165,9 +165,6 @@ func (r *run) identify() error {
 
 // inCell says in which combination of the sweep something is wrong.
 func inCell(e *config.Experiment, cell config.Cell, err error) error {
-	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), "simulation: ") {
-		err = inner // where it was found says nothing, and a section is called that
-	}
 	var own *config.Error
 	switch {
 	case errors.As(err, &own) && cell.Setting == "":
@@ -177,7 +174,7 @@ func inCell(e *config.Experiment, cell config.Cell, err error) error {
 	case cell.Setting != "":
 		return e.At("sweep", fmt.Errorf("with %s: %w", cell.Setting, err))
 	}
-	return e.About(err)
+	return e.Place(err)
 }
 
 // mustSuite returns the suite of a file that validated.
@@ -290,10 +287,17 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 			names[i] = c.Node
 		}
 		if o.Roster, err = adversary.NewRoster(f.Attacks, names, u.Seed); err != nil {
-			return nil, fmt.Errorf("attacks: %w", err)
+			return nil, &config.Misfit{Key: "attacks", Err: err}
 		}
 	}
-	return simulate.New(o, clients)
+	sim, err := simulate.New(o, clients)
+	if private := (*simulate.PrivacyError)(nil); errors.As(err, &private) {
+		err = &config.Misfit{Key: "privacy", Err: err}
+	}
+	if err != nil && strings.HasPrefix(err.Error(), "simulation: strategy: ") {
+		err = &config.Misfit{Key: "strategy", Err: errors.Unwrap(err)} // what it needs of the clients
+	}
+	return sim, err
 }
 
 // one runs one unit, from its beginning or from a state.

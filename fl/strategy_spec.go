@@ -247,7 +247,7 @@ func (s StrategySpec) validateRobust() error {
 func (s StrategySpec) live() error {
 	switch {
 	case s.Name == FedBuff:
-		return errors.New("strategy: fedbuff runs in simulations only: a round's plan, its proofs and its seal bind every update to one base model and to a cohort that all parties draw from the job's seed, and a buffer's updates start from different models and are those of whoever is done first; use fedavg with a cohort_size below the number of nodes, which does not wait for slow nodes beyond the deadline")
+		return errors.New("strategy: fedbuff runs in simulations only: a round's plan, its proofs and its seal bind every update to one base model and to a cohort that is named before it trains, and a buffer's updates start from different models and are those of whoever is done first; use fedavg with a cohort_size below the number of nodes, which does not wait for slow nodes beyond the deadline")
 	case s.Name == FedPer && s.PersonalParameters == 0:
 		return errors.New("strategy: fedper: personal_parameters is missing: it is filled in from the model when a job is submitted")
 	}

@@ -85,7 +85,7 @@ func CheckWork(strategy fl.StrategySpec, training models.TrainConfig, model *mod
 	case fl.FedPer:
 		personal, err := model.LastLayers(strategy.PersonalLayers)
 		if err != nil {
-			return fmt.Errorf("fedper: personal_layers: %w", err)
+			return fmt.Errorf("strategy: personal_layers: %w", err)
 		}
 		if strategy.PersonalParameters != personal {
 			return fmt.Errorf("fedper: the last %d layers have %d parameters, and personal_parameters is %d", strategy.PersonalLayers, personal, strategy.PersonalParameters)
@@ -103,7 +103,7 @@ func CompleteStrategy(strategy fl.StrategySpec, training models.TrainConfig, mod
 	if strategy.Name == fl.FedPer {
 		personal, err := model.LastLayers(strategy.PersonalLayers)
 		if err != nil {
-			return strategy, fmt.Errorf("fedper: personal_layers: %w", err)
+			return strategy, fmt.Errorf("strategy: personal_layers: %w", err)
 		}
 		strategy.PersonalParameters = personal
 	}
@@ -162,7 +162,7 @@ func (w LocalWork) Update(ctx context.Context, r LocalRound) (Update, error) {
 	case fl.FedNova:
 		local.Normaliser = normaliser(training, w.Strategy.Mu, result.Steps)
 		if most := w.Strategy.MaxSteps; local.Normaliser > float64(most) {
-			return Update{}, &LocalError{fmt.Sprintf("fednova: %d local steps have a normaliser of %.6g and the job's max_steps is %d", result.Steps, local.Normaliser, most)}
+			return Update{}, &LocalError{fmt.Sprintf("fednova: %d local steps have a normaliser of %.6g and the job's max_steps is %d; raise it, or ask for fewer steps", result.Steps, local.Normaliser, most)}
 		}
 	case fl.FedPer:
 		u.State.Personal = append([]float32(nil), result.Params[head:]...)

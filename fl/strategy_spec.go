@@ -173,12 +173,14 @@ func (s StrategySpec) validate() error {
 		name  string
 		value float64
 		most  float64
+		want  string
 	}{
-		{"mu", s.Mu, math.MaxFloat64}, {"momentum", s.Momentum, 1}, {"beta1", s.Beta1, 1}, {"beta2", s.Beta2, 1},
-		{"tau", s.Tau, math.MaxFloat64}, {"variate_clip", s.VariateClip, math.MaxFloat64},
+		{"mu", s.Mu, math.MaxFloat64, "finite number of at least 0"}, {"momentum", s.Momentum, 1, "number of at least 0 and below 1"},
+		{"beta1", s.Beta1, 1, "number of at least 0 and below 1"}, {"beta2", s.Beta2, 1, "number of at least 0 and below 1"},
+		{"tau", s.Tau, math.MaxFloat64, "finite number of at least 0"}, {"variate_clip", s.VariateClip, math.MaxFloat64, "finite number of at least 0"},
 	} {
 		if !(r.value >= 0 && r.value < r.most) {
-			return fmt.Errorf("%s is %v: want a number of at least 0 and below %v", r.name, r.value, r.most)
+			return fmt.Errorf("%s is %v: want a %s", r.name, r.value, r.want)
 		}
 	}
 	switch {
@@ -188,10 +190,16 @@ func (s StrategySpec) validate() error {
 		return errors.New("variate_clip is missing: want the largest change of a coordinate of a control variate in a round, above 0; gradients have that unit")
 	case s.Name == Scaffold && s.Weighting != WeightUniform:
 		return fmt.Errorf("weighting %q: scaffold's control variates are plain means over the nodes; want %q", s.Weighting, WeightUniform)
+	case s.Name == FedNova && s.MaxSteps == 0:
+		return fmt.Errorf("max_steps is missing: want the most local steps of any node, 1 to %d", maxNormaliser)
 	case s.Name == FedNova && (s.MaxSteps < 1 || s.MaxSteps > maxNormaliser):
 		return fmt.Errorf("max_steps is %d: want the most local steps of any node, 1 to %d", s.MaxSteps, maxNormaliser)
+	case s.Name == FedBuff && s.Buffer == 0:
+		return fmt.Errorf("buffer is missing: want the number of updates of a version, 2 to %d", maxBuffer)
 	case s.Name == FedBuff && (s.Buffer < 2 || s.Buffer > maxBuffer):
 		return fmt.Errorf("buffer is %d: want the number of updates of a version, 2 to %d", s.Buffer, maxBuffer)
+	case s.Name == FedPer && s.PersonalLayers == 0:
+		return errors.New("personal_layers is missing: want the number of last layers that stay at the nodes, 1 to 64")
 	case s.Name == FedPer && (s.PersonalLayers < 1 || s.PersonalLayers > 64):
 		return fmt.Errorf("personal_layers is %d: want the number of last layers that stay at the nodes, 1 to 64", s.PersonalLayers)
 	case s.PersonalParameters < 0 || s.PersonalParameters > MaxParameters:
@@ -239,7 +247,7 @@ func (s StrategySpec) validateRobust() error {
 func (s StrategySpec) live() error {
 	switch {
 	case s.Name == FedBuff:
-		return errors.New("strategy: fedbuff runs in simulations only: a round's plan, its proofs and its seal bind every update to one base model, and buffered updates start from different ones; use fedavg with a cohort_size below the number of nodes, which does not wait for slow nodes beyond the deadline")
+		return errors.New("strategy: fedbuff runs in simulations only: a round's plan, its proofs and its seal bind every update to one base model and to a cohort that is named before it trains, and a buffer's updates start from different models and are those of whoever is done first; use fedavg with a cohort_size below the number of nodes, which does not wait for slow nodes beyond the deadline")
 	case s.Name == FedPer && s.PersonalParameters == 0:
 		return errors.New("strategy: fedper: personal_parameters is missing: it is filled in from the model when a job is submitted")
 	}

@@ -100,6 +100,9 @@ func (m *Model) Tensors() []Tensor {
 // LastLayers returns how many parameters the last n layers have: they are the
 // last ones of the vector. n is 1 to one less than the model's layers.
 func (m *Model) LastLayers(n int) (int, error) {
+	if len(m.layers) < 2 {
+		return 0, fmt.Errorf("models: a %s has one layer, so none can stay apart as the last: want a model of at least two, such as an mlp", m.spec.Kind)
+	}
 	if n < 1 || n >= len(m.layers) {
 		return 0, fmt.Errorf("models: the last %d layers of a %s of %d: want 1 to %d; with all of them nothing would be left", n, m.spec.Kind, len(m.layers), len(m.layers)-1)
 	}

@@ -166,4 +166,10 @@ func TestLastLayers(t *testing.T) {
 			t.Errorf("%d last layers were found", n)
 		}
 	}
+	if m, err = New(Spec{Kind: Softmax, Inputs: 3, Classes: 4}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.LastLayers(1); err == nil || err.Error() != "models: a softmax has one layer, so none can stay apart as the last: want a model of at least two, such as an mlp" {
+		t.Errorf("the last of one layer: got %v", err)
+	}
 }

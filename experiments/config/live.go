@@ -7,6 +7,7 @@ import (
 
 	"credence/client"
 	"credence/datasets"
+	"credence/fl"
 	"credence/models"
 )
 
@@ -92,6 +93,11 @@ func (f File) Fit(schema *datasets.Schema) (File, error) {
 	model, err := models.New(f.Model)
 	if err != nil {
 		return f, &Misfit{"model", err}
+	}
+	if f.Strategy.Name == fl.FedPer {
+		if _, err := model.LastLayers(f.Strategy.PersonalLayers); err != nil {
+			return f, &Misfit{"strategy.personal_layers", fmt.Errorf("strategy: personal_layers: %w", err)}
+		}
 	}
 	if _, err := client.CompleteStrategy(f.Strategy, f.Training, model); err != nil {
 		return f, &Misfit{"training", fmt.Errorf("training: %w", err)}

@@ -286,13 +286,14 @@ func TestModelMustFitItsSchema(t *testing.T) {
 		"inputs":  {strings.Replace(small, "kind: logistic", "kind: softmax, inputs: 30", 1), "x.yaml: line 3: model: it has 30 inputs and 10 classes"},
 		"classes": {strings.Replace(small, "kind: logistic", "kind: softmax, classes: 2", 1), "the schema digits has 64 and 10; leave both out of the file"},
 		"kind":    {small, "logistic separates exactly 2; use softmax for more"},
-		"attack":  {strings.Replace(small, "logistic", "softmax", 1) + "attacks: [{kind: backdoor, fraction: 0.1, target: 10, trigger: [0]}]\n", "attack backdoor: target 10: the data have the classes 0 to 9"},
+		"attack":  {strings.Replace(small, "logistic", "softmax", 1) + "attacks: [{kind: backdoor, fraction: 0.1, target: 10, trigger: [0]}]\n", "x.yaml: line 6: attack backdoor: target 10: the data have the classes 0 to 9"},
 		"trigger": {strings.Replace(small, "logistic", "softmax", 1) + "attacks: [{kind: backdoor, fraction: 0.1, target: 1, trigger: [64]}]\n", "trigger feature 64: the data have the features 0 to 63"},
+		"layers":  {strings.Replace(small, "logistic", "softmax", 1) + "strategy: {name: fedper, personal_layers: 1, server_learning_rate: 1, weighting: samples}\n", "x.yaml: line 6: strategy: personal_layers: models: a softmax has one layer"},
 		"fedsgd":  {strings.Replace(small, "logistic", "softmax", 1) + "strategy: {name: fedsgd, server_learning_rate: 1, weighting: samples}\ntraining: {learning_rate: 0.1, steps: 1}\n", ""},
 	} {
 		if name == "fedsgd" {
 			c.text = strings.Replace(c.text, "training: {learning_rate: 1, steps: 1}\n", "", 1)
-			c.want = "fedsgd sends gradients"
+			c.want = "training: fedsgd sends gradients"
 		}
 		if _, err := parse(t, c.text).Fit(schema(t, datasets.Digits)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)

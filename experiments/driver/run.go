@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"credence/experiments/adversary"
@@ -70,6 +71,7 @@ type unit struct {
 type run struct {
 	opts   Options
 	data   *population.Data
+	inputs runs.Inputs
 	units  []unit
 	writer *runs.Writer
 	began  time.Time
@@ -133,6 +135,31 @@ func (r *run) plan() error {
 			r.notice(fmt.Sprintf("%d clients, and suite %s adds up at most %d updates: each round samples that many", len(sim.Clients()), file.Simulation.Suite, most))
 		}
 	}
+	return r.identify()
+}
+
+// identify takes the digests of what the units train on.
+func (r *run) identify() error {
+	schema, rows, err := r.data.Digests()
+	if err != nil {
+		return err
+	}
+	var all []byte
+	known := map[string]fl.Digest{} // units of a sweep mostly share their partitions
+	for _, u := range r.units {
+		p := u.file.Partition
+		p.Seed = nil // u.Partition is the seed that counts
+		key := fmt.Sprintf("%+v of %d", p, u.Partition)
+		digest, ok := known[key]
+		if !ok {
+			if digest, err = r.data.PartitionDigest(r.opts.Experiment, u.file.Partition, u.Seed); err != nil {
+				return err
+			}
+			known[key] = digest
+		}
+		all = append(all, digest[:]...)
+	}
+	r.inputs = runs.Inputs{Schema: schema.String(), Rows: rows.String(), Partition: fl.DigestBytes(all).String()}
 	return nil
 }
 
@@ -175,7 +202,7 @@ type position struct {
 func (r *run) open() (at position, err error) {
 	if r.opts.Resume {
 		var payload []byte
-		if r.writer, payload, err = runs.Resume(r.opts.Dir, r.opts.Text); err != nil || payload == nil {
+		if r.writer, payload, err = runs.Resume(r.opts.Dir, r.opts.Text, r.inputs); err != nil || payload == nil {
 			return at, r.named(err)
 		}
 		dec := json.NewDecoder(bytes.NewReader(payload))
@@ -198,7 +225,7 @@ func (r *run) open() (at position, err error) {
 	if err != nil {
 		return at, err
 	}
-	start := runs.Start{Config: r.opts.Text, Resolved: resolved, Environment: runs.ThisMachine(time.Now())}
+	start := runs.Start{Inputs: r.inputs, Config: r.opts.Text, Resolved: resolved, Environment: runs.ThisMachine(time.Now())}
 	for _, u := range r.units {
 		start.Units = append(start.Units, u.Unit)
 		start.Rounds += u.file.Rounds
@@ -266,6 +293,9 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 	sim, err := simulate.New(o, clients)
 	if private := (*simulate.PrivacyError)(nil); errors.As(err, &private) {
 		err = &config.Misfit{Key: "privacy", Err: err}
+	}
+	if err != nil && strings.HasPrefix(err.Error(), "simulation: strategy: ") {
+		err = &config.Misfit{Key: "strategy", Err: errors.Unwrap(err)} // what it needs of the clients
 	}
 	return sim, err
 }

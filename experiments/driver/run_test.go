@@ -233,6 +233,12 @@ func TestBadInput(t *testing.T) {
 		"x.yaml: line 11: sweep: with strategy={name:fedavg}: attack backdoor: a fraction of 0.01 of 6 clients is nobody: raise it")
 	wantError(t, options(t, replace("{name: fedavg}, ", "{name: fedsgd}, "), dir),
 		"x.yaml: line 11: sweep: with strategy={name:fedsgd}: training: fedsgd sends gradients: want optimizer sgd, learning_rate 1 without a schedule, epochs 1 and no batch_size; the step's size is strategy.server_learning_rate")
+	single := replace("seeds: [4, 9]", "seed: 4", "sweep:\n  strategy: [{name: fedavg}, {name: scaffold, variate_clip: 1, weighting: uniform}]\n", "strategy: {name: fedbuff, buffer: 9}\n")
+	wantError(t, options(t, single, dir), "x.yaml: line 11: strategy: fedbuff: 6 clients never fill a buffer of 9: a client has one update in it")
+	wantError(t, options(t, strings.Replace(single, "fedbuff, buffer: 9", "fedper, personal_layers: 1", 1), dir),
+		"x.yaml: line 11: strategy: personal_layers: models: a logistic has one layer, so none can stay apart as the last: want a model of at least two, such as an mlp")
+	wantError(t, options(t, strings.Replace(single, "{name: fedbuff, buffer: 9}", "{name: fedsgd}", 1), dir),
+		"x.yaml: line 5: training: fedsgd sends gradients: want optimizer sgd, learning_rate 1 without a schedule, epochs 1 and no batch_size; the step's size is strategy.server_learning_rate")
 	// Without a sweep, the line is that of what does not fit.
 	alone := func(model, more string) string {
 		return "job: alone\ndata: {set: breast-cancer}\npartition: {method: iid, clients: 6}\nmodel: {kind: " + model + "}\ntraining: {learning_rate: 0.1, epochs: 1}\nrounds: 1\n" + more

@@ -23,10 +23,6 @@ func (d *Data) Divide(e *config.Experiment, p config.Partition, seed uint64) ([]
 	seed = PartitionSeed(p, seed)
 	names, train, test, err := d.parts(p, seed)
 	if err != nil {
-		var own *config.Error
-		if errors.As(err, &own) {
-			return nil, err
-		}
 		return nil, e.At("partition", err)
 	}
 	out := make([]simulate.Client, len(train))

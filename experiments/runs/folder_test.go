@@ -14,8 +14,11 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
+var inputs = Inputs{Schema: "s", Rows: "r", Partition: "p"}
+
 func start(config string) Start {
 	return Start{
+		Inputs: inputs,
 		Config: []byte(config), Resolved: []byte("job: a\n"), Environment: ThisMachine(time.Unix(1, 0)),
 		Units: []Unit{{Seed: 3, Partition: 3}}, Rounds: 4,
 	}
@@ -114,7 +117,7 @@ func TestResume(t *testing.T) {
 	must(t, w.AddClients([]Client{{Client: "x", Labels: []int64{}}}))
 	must(t, w.closeFiles()) // killed
 
-	w, payload, err := Resume(dir, []byte("job: a\nseed: 1\n"))
+	w, payload, err := Resume(dir, []byte("job: a\nseed: 1\n"), inputs)
 	must(t, err)
 	if string(payload) != "after round 1" {
 		t.Errorf("payload %q", payload)
@@ -132,7 +135,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("%d rounds, %d clients", len(rounds), len(clients))
 	}
 	// Once more: a stopped run resumes from the same checkpoint.
-	w, payload, err = Resume(dir, []byte("job: a\nseed: 1\n"))
+	w, payload, err = Resume(dir, []byte("job: a\nseed: 1\n"), inputs)
 	must(t, err)
 	if made, _ := w.Progress(); made != 1 || string(payload) != "after round 1" {
 		t.Errorf("%d rounds, payload %q", made, payload)
@@ -145,7 +148,7 @@ func TestResumeBeforeTheFirstCheckpoint(t *testing.T) {
 	w := create(t, dir)
 	must(t, w.AddRound(row(1)))
 	must(t, w.closeFiles())
-	w, payload, err := Resume(dir, []byte("job: a\nseed: 1\n"))
+	w, payload, err := Resume(dir, []byte("job: a\nseed: 1\n"), inputs)
 	must(t, err)
 	if payload != nil {
 		t.Errorf("payload %q", payload)
@@ -179,7 +182,7 @@ func TestFoldersThatExist(t *testing.T) {
 	must(t, create(t, done).Finish(Done, ""))
 	_, err = Create(done, start("job: a\n"))
 	wantError(t, err, done+" exists and holds a finished run; choose another with --dir, or remove it")
-	_, _, err = Resume(done, []byte("job: a\nseed: 1\n"))
+	_, _, err = Resume(done, []byte("job: a\nseed: 1\n"), inputs)
 	wantError(t, err, done+": the run is finished; there is nothing to resume")
 
 	other := filepath.Join(base, "other")
@@ -188,28 +191,51 @@ func TestFoldersThatExist(t *testing.T) {
 	wantError(t, err, other+" exists and is no run folder; choose another with --dir")
 	_, err = Open(other)
 	wantError(t, err, other+" is no run folder: it has no state.json; credence experiment run makes one")
-	_, _, err = Resume(other, nil)
+	_, _, err = Resume(other, nil, inputs)
 	wantError(t, err, other+" is no run folder: it has no state.json; credence experiment run makes one")
 }
 
 func TestChangedConfiguration(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
 	must(t, create(t, dir).Finish(Stopped, "interrupted"))
-	_, _, err := Resume(dir, []byte("job: a\nseed: 2\n"))
+	_, _, err := Resume(dir, []byte("job: a\nseed: 2\n"), inputs)
 	wantError(t, err, "line 2 differs from "+filepath.Join(dir, "config.yaml")+", with which this run began: a run goes on only with the same file; start a new one with another --dir")
-	_, _, err = Resume(dir, []byte("job: a\nseed: 1\nrounds: 3\n"))
+	_, _, err = Resume(dir, []byte("job: a\nseed: 1\nrounds: 3\n"), inputs)
 	if changed := new(ChangedError); !errors.As(err, &changed) || changed.Line != 3 {
 		t.Errorf("got %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, ConfigFile), []byte("job: a\nseed: 2\n"), 0o600))
-	_, _, err = Resume(dir, []byte("job: a\nseed: 2\n"))
+	_, _, err = Resume(dir, []byte("job: a\nseed: 2\n"), inputs)
 	wantError(t, err, filepath.Join(dir, "config.yaml")+" was changed after the run began: put it back, or start a new run with another --dir")
+}
+
+func TestChangedInputs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	must(t, create(t, dir).Finish(Stopped, "interrupted"))
+	undo := ": put the file back as it was, or start a new run with another --dir"
+	for what, x := range map[string]struct {
+		now  Inputs
+		want string
+	}{
+		"schema":    {Inputs{Schema: "x", Rows: "r", Partition: "p"}, dir + ": the schema says something else than when this run began" + undo},
+		"rows":      {Inputs{Schema: "s", Rows: "x", Partition: "p"}, dir + ": the data hold other rows than when this run began" + undo},
+		"partition": {Inputs{Schema: "s", Rows: "r", Partition: "x"}, dir + ": the rows are divided among the clients in another way than when this run began, from the same rows and settings: the column that divides them or this program has changed; put it back, or start a new run with another --dir"},
+	} {
+		_, _, err := Resume(dir, []byte("job: a\nseed: 1\n"), x.now)
+		wantError(t, err, x.want)
+		if changed := new(InputsError); !errors.As(err, &changed) || changed.What != what {
+			t.Errorf("got %v", err)
+		}
+	}
+	w, _, err := Resume(dir, []byte("job: a\nseed: 1\n"), inputs)
+	must(t, err)
+	must(t, w.Finish(Stopped, ""))
 }
 
 func TestTwoWriters(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
 	w := create(t, dir)
-	_, _, err := Resume(dir, []byte("job: a\nseed: 1\n"))
+	_, _, err := Resume(dir, []byte("job: a\nseed: 1\n"), inputs)
 	if err == nil || !strings.Contains(err.Error(), dir+": another program is writing this run: ") {
 		t.Errorf("got %v", err)
 	}
@@ -234,13 +260,13 @@ func TestDamagedCheckpoint(t *testing.T) {
 		"no line": {"x", "its first line is missing"},
 	} {
 		must(t, os.WriteFile(path, []byte(c.text), 0o600))
-		if _, _, err := Resume(dir, []byte("job: a\nseed: 1\n")); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "remove it to run all rounds again") {
+		if _, _, err := Resume(dir, []byte("job: a\nseed: 1\n"), inputs); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "remove it to run all rounds again") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	must(t, os.WriteFile(path, good, 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, MetricsLines), nil, 0o600))
-	if _, _, err := Resume(dir, []byte("job: a\nseed: 1\n")); err == nil || !strings.Contains(err.Error(), "rows are missing") {
+	if _, _, err := Resume(dir, []byte("job: a\nseed: 1\n"), inputs); err == nil || !strings.Contains(err.Error(), "rows are missing") {
 		t.Errorf("rows that are gone: got %v", err)
 	}
 }
@@ -287,7 +313,7 @@ func TestResumeRefusesOtherMatrixProducts(t *testing.T) {
 	w, err := Create(dir, s)
 	must(t, err)
 	must(t, w.Finish(Stopped, ""))
-	if _, _, err := Resume(dir, s.Config); err == nil || !strings.Contains(err.Error(), "matrix products of another") {
+	if _, _, err := Resume(dir, s.Config, inputs); err == nil || !strings.Contains(err.Error(), "matrix products of another") {
 		t.Errorf("resumed: %v", err)
 	}
 }

@@ -114,4 +114,13 @@ type State struct {
 	Of     int    `json:"of"`
 	// Config is the digest of config.yaml when the run began.
 	Config string `json:"config"`
+	Inputs
+}
+
+// Inputs are digests of what a run trains on beside its file, when it began: a
+// run that went on with other rows would be neither run.
+type Inputs struct {
+	Schema    string `json:"schema"`    // the features and the label, in canonical form
+	Rows      string `json:"rows"`      // training and test rows as the model sees them
+	Partition string `json:"partition"` // who has which rows, in every training
 }

@@ -46,8 +46,41 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("line %d differs from %s, with which this run began: a run goes on only with the same file; start a new one with another --dir", e.Line, filepath.Join(e.Dir, ConfigFile))
 }
 
+// InputsError says that a run was to go on with other data than it began with.
+type InputsError struct {
+	Dir  string
+	What string // "schema", "rows" or "partition"
+}
+
+// Error implements error.
+func (e *InputsError) Error() string {
+	const undo = "put the file back as it was, or start a new run with another --dir"
+	switch e.What {
+	case "schema":
+		return fmt.Sprintf("%s: the schema says something else than when this run began: %s", e.Dir, undo)
+	case "rows":
+		return fmt.Sprintf("%s: the data hold other rows than when this run began: %s", e.Dir, undo)
+	}
+	return fmt.Sprintf("%s: the rows are divided among the clients in another way than when this run began, from the same rows and settings: "+
+		"the column that divides them or this program has changed; put it back, or start a new run with another --dir", e.Dir)
+}
+
+// changed names the first of the inputs that differs, or "".
+func (i Inputs) changed(now Inputs) string {
+	switch {
+	case i.Schema != now.Schema:
+		return "schema"
+	case i.Rows != now.Rows:
+		return "rows"
+	case i.Partition != now.Partition:
+		return "partition"
+	}
+	return ""
+}
+
 // Start is what is known when a run begins.
 type Start struct {
+	Inputs
 	Config, Resolved []byte // YAML
 	Environment      Environment
 	Units            []Unit
@@ -75,7 +108,7 @@ func Create(dir string, s Start) (_ *Writer, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, ModelsFolder), 0o750); err != nil {
 		return nil, fmt.Errorf("making the run folder: %w", err)
 	}
-	w := &Writer{Folder: Folder{dir: dir}, state: State{State: Running, Of: s.Rounds, Config: fl.DigestBytes(s.Config).String()}}
+	w := &Writer{Folder: Folder{dir: dir}, state: State{State: Running, Of: s.Rounds, Config: fl.DigestBytes(s.Config).String(), Inputs: s.Inputs}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.closeFiles())
@@ -108,7 +141,8 @@ func Create(dir string, s Start) (_ *Writer, err error) {
 // Resume opens the folder of a run that stopped, to go on from its last
 // checkpoint; rows written after it are dropped, because their rounds are made
 // again. payload is nil when the run stopped before its first checkpoint.
-func Resume(dir string, config []byte) (_ *Writer, payload []byte, err error) {
+// The file and the inputs must be those that the run began with.
+func Resume(dir string, config []byte, inputs Inputs) (_ *Writer, payload []byte, err error) {
 	f, err := Open(dir)
 	if err != nil {
 		return nil, nil, err
@@ -134,6 +168,9 @@ func Resume(dir string, config []byte) (_ *Writer, payload []byte, err error) {
 	}
 	if line := firstDifference(config, own); line > 0 {
 		return nil, nil, &ChangedError{Dir: dir, Line: line}
+	}
+	if what := w.state.changed(inputs); what != "" {
+		return nil, nil, &InputsError{Dir: dir, What: what}
 	}
 	began, err := f.Environment()
 	if err != nil {

@@ -471,7 +471,7 @@ func TestRefusals(t *testing.T) {
 		"0 rounds: want at least 1":        {func(j *simulate.Job) { j.Rounds = 0 }, c},
 		"4 clients, at least 5 in a round": {func(j *simulate.Job) { j.MinCohort = 5 }, c},
 		"strategy: name":                   {func(j *simulate.Job) { j.Strategy.Name = "best" }, c},
-		"fedper: personal_layers: models: the las": {func(j *simulate.Job) {
+		"strategy: personal_layers: models: the la": {func(j *simulate.Job) {
 			j.Strategy = fl.StrategySpec{Name: fl.FedPer, PersonalLayers: 2, ServerLearningRate: 1, Weighting: fl.WeightUniform}
 		}, c},
 	} {

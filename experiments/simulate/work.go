@@ -97,20 +97,32 @@ func (s *Simulation) attack(node fl.NodeID, round uint64) *adversary.Spec {
 	return s.opts.Roster.Attack(node, int(round))
 }
 
-// parallel runs f for 0..n-1 on the workers; the first error ends it.
+// parallel runs f for 0..n-1 on the workers. An error keeps those that come
+// after it from starting, and the error of the smallest i is returned. Which
+// one that is does not depend on timing: they start in order, so everything
+// before an i that ran has been started too, and is waited for.
 func (s *Simulation) parallel(ctx context.Context, n int, f func(ctx context.Context, worker, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	var mu sync.Mutex
+	failed, failure := n, error(nil)
+	open := func(i int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return i < failed
+	}
 	next := make(chan int)
 	var wg sync.WaitGroup
 	for worker := range min(len(s.workers), n) {
 		wg.Go(func() {
 			for i := range next {
-				if ctx.Err() != nil {
+				if ctx.Err() != nil || !open(i) {
 					continue
 				}
 				if err := f(ctx, worker, i); err != nil {
-					cancel(err) // the first one counts
+					mu.Lock()
+					if i < failed {
+						failed, failure = i, err
+					}
+					mu.Unlock()
 				}
 			}
 		})
@@ -120,7 +132,10 @@ func (s *Simulation) parallel(ctx context.Context, n int, f func(ctx context.Con
 	}
 	close(next)
 	wg.Wait()
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return failure
 }
 
 // train does one client's local work, honest or not. A client that declines is

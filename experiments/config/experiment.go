@@ -110,9 +110,6 @@ func (e *Experiment) Cells() ([]Cell, error) {
 			return nil, &Error{File: e.name, Line: a.line, Problem: fmt.Sprintf("sweep: more than %d trainings: vary less", maxUnits)}
 		}
 	}
-	if bad := e.validateSimulated(); bad != nil {
-		return nil, e.mistake(bad)
-	}
 	if len(e.Sweep) == 0 {
 		return []Cell{{File: e.File}}, nil
 	}
@@ -181,9 +178,6 @@ func (e *Experiment) cell(number int) (Cell, error) {
 		return fail(err.(*Error).Problem, err) //nolint:errorlint // decode returns nothing else
 	}
 	if bad := f.validate(); bad != nil {
-		return fail(bad.err.Error(), bad.err)
-	}
-	if bad := f.validateSimulated(); bad != nil {
 		return fail(bad.err.Error(), bad.err)
 	}
 	return Cell{File: *f, Setting: setting}, nil

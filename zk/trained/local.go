@@ -27,7 +27,7 @@ func (j *Job) Train(plan fl.Plan, client fl.NodeID, global []float32, t *tabular
 	if err != nil {
 		return Exact{}, err
 	}
-	run, err := j.Model.Train(t, st.Base, st.Steps)
+	run, err := j.Model.Train(unpadded(t), st.Base, st.Steps)
 	if err != nil {
 		return Exact{}, fmt.Errorf("training: %w", err)
 	}
@@ -41,4 +41,13 @@ func (j *Job) Train(plan fl.Plan, client fl.NodeID, global []float32, t *tabular
 		out.Change[i] = float64(end[i]-st.Base[i]) / (1 << fixedpoint.WeightFraction)
 	}
 	return out, nil
+}
+
+// unpadded is a table without most of its padding, which weighs nothing and
+// costs as much as rows. It shares the table's memory.
+func unpadded(t *tabular.Table) *tabular.Table {
+	small := *t
+	small.Layout.Rows = max(t.Used, tabular.MinRows)
+	small.Cells = t.Cells[:small.Layout.Cells()]
+	return &small
 }

@@ -111,6 +111,9 @@ func (e *Experiment) Cells() ([]Cell, error) {
 		}
 	}
 	if len(e.Sweep) == 0 {
+		if bad := e.validateSimulated(); bad != nil {
+			return nil, e.mistake(bad)
+		}
 		return []Cell{{File: e.File}}, nil
 	}
 	var out []Cell
@@ -178,6 +181,9 @@ func (e *Experiment) cell(number int) (Cell, error) {
 		return fail(err.(*Error).Problem, err) //nolint:errorlint // decode returns nothing else
 	}
 	if bad := f.validate(); bad != nil {
+		return fail(bad.err.Error(), bad.err)
+	}
+	if bad := f.validateSimulated(); bad != nil {
 		return fail(bad.err.Error(), bad.err)
 	}
 	return Cell{File: *f, Setting: setting}, nil

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -79,12 +80,22 @@ func TestTrainedExample(t *testing.T) {
 	if job.Table.Layout.Rows != 256 || job.Requirements == nil {
 		t.Errorf("a table of %s, requirements %v", job.Table.Layout.Name(), job.Requirements)
 	}
-	if _, err := e.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
-		t.Errorf("as a simulation: %v", err)
+	// The same terms are simulated.
+	cells, err := e.Cells()
+	if err != nil {
+		t.Fatal(err)
 	}
-	swept := parse(t, strings.Replace(text, "proof_level: trained", "sweep: {proof_level: [none, trained]}", 1))
-	if _, err := swept.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
-		t.Errorf("as one of a sweep: %v", err)
+	file, err := cells[0].Fit(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	simulated, err := file.Proven(string(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *spec.Trained
+	if got := *simulated.Spec.Trained; !reflect.DeepEqual(got, want) {
+		t.Errorf("a simulation proves %+v, a federation %+v", got, want)
 	}
 }
 
@@ -207,6 +218,7 @@ func TestCellRefusals(t *testing.T) {
 		"unknown path":            {with("sweep:\n  strategy.nam: [a]\n"), "x.yaml: line 8: sweep: with strategy.nam=a: field nam not found"},
 		"impossible combination":  {with("sweep:\n  partition.clients: [10, 1]\n"), "x.yaml: line 8: sweep: with partition.clients=1: partition.clients: 1: want 2 to 100000"},
 		"the seed in settings":    {with("sweep:\n  settings: {a: {clip.value: 2, seed: 1}}\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
+		"training unproven":       {with("rates: {work: 600, timeliness: 100, committee: 150, operator: 50, training: 100}\n"), "x.yaml: line 7: rates.training: 100: pays proven training, at proof_level trained only"},
 		"the seed":                {with("sweep:\n  seed: [1, 2]\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
 		"into a number":           {with("sweep:\n  clip.value.x: [1]\n"), "sweep: with clip.value.x=1: cannot unmarshal !!map into float64"},
 		"a missing item":          {with("attacks: []\nsweep:\n  attacks.3.fraction: [0.1]\n"), `x.yaml: line 9: sweep: attacks.3.fraction: there is no "attacks.3" to vary`},

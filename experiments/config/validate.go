@@ -70,6 +70,15 @@ func (f *File) validate() *mistake {
 	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation())
 }
 
+// validateSimulated refuses what only a live file can leave to its federation:
+// the level at which a rate is paid.
+func (f *File) validateSimulated() *mistake {
+	if f.Rates.Training != 0 && !f.ProofLevel.Trained() {
+		return wrong("rates.training", "%d: pays proven training, at proof_level trained only: divide it among the other rates", f.Rates.Training)
+	}
+	return nil
+}
+
 func firstMistake(all ...*mistake) *mistake {
 	for _, m := range all {
 		if m != nil {

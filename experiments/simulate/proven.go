@@ -97,6 +97,15 @@ func (s *Simulation) join(c Client) (rows int64, joins bool, err error) {
 	return int64(own.Used), err == nil, err
 }
 
+// rows is how many rows a client declares: at level trained those that it
+// committed to.
+func (s *Simulation) rows(c Client) int64 {
+	if s.proven != nil {
+		return int64(s.proven.committed[c.Node].Used)
+	}
+	return int64(c.Train.Rows)
+}
+
 // meets checks a table against the job's requirements, as the proof of a
 // validation does.
 func meets(job *trained.Job, node fl.NodeID, t *tabular.Table) error {

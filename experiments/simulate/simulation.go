@@ -185,7 +185,7 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 	}
 	if job.Privacy.On() {
 		if s.privacy, err = newPrivate(job, opts.Suite, model.NumParameters()); err != nil {
-			return nil, err
+			return nil, &PrivacyError{err}
 		}
 	}
 	if job.Strategy.Name == fl.FedBuff {
@@ -450,6 +450,7 @@ func (s *Simulation) pay(plan fl.Plan, results []outcome, told []ClientResult) (
 	round := credit.Round{
 		Job: s.job.ID, Round: plan.Round, Escrow: s.state.escrow, RoundsLeft: max(s.job.Rounds-int(s.state.version), 1), Rates: s.job.Rates,
 		Caps: credit.Caps{Samples: s.job.SampleCap, Steps: s.job.StepCap}, OpenedAt: plan.OpenedAt, Deadline: plan.Deadline,
+		Proven: plan.ProofLevel.Trained(),
 	}
 	place := map[string]int{}
 	for i, r := range told {
@@ -458,7 +459,7 @@ func (s *Simulation) pay(plan fl.Plan, results []outcome, told []ClientResult) (
 		}
 		place[credit.PartyAccount(r.Node)] = i
 		round.Clients = append(round.Clients, credit.Work{
-			Node: r.Node, Shards: len(plan.Cohort[i].Shards), Samples: int64(s.clients[s.place[r.Node]].Train.Rows),
+			Node: r.Node, Shards: len(plan.Cohort[i].Shards), Samples: s.rows(s.clients[s.place[r.Node]]),
 			Steps: int64(results[i].steps), AcceptedAt: plan.OpenedAt,
 		})
 	}

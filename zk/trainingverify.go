@@ -1,7 +1,6 @@
 package zk
 
 import (
-	"credence/zk/circuit/training"
 	"encoding/binary"
 	"fmt"
 
@@ -10,6 +9,7 @@ import (
 
 	"credence/fl"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/circuit/training"
 	"credence/zk/fixedpoint"
 )
 

@@ -130,7 +130,7 @@ func (w LocalWork) Update(ctx context.Context, r LocalRound) (Update, error) {
 	}
 	var u Update
 	var err error
-	if u.Figures, err = w.evaluate(start); err != nil {
+	if u.Figures, err = w.Figures(start); err != nil {
 		return Update{}, err
 	}
 	training, err := w.trainingOf(r.Plan)
@@ -210,8 +210,9 @@ func (r LocalRound) check(s fl.StrategySpec, n int) error {
 	return nil
 }
 
-// evaluate measures params on the rows held out.
-func (w LocalWork) evaluate(params []float32) (fl.Figures, error) {
+// Figures measures params on the rows held out, or on the training rows where
+// there are none.
+func (w LocalWork) Figures(params []float32) (fl.Figures, error) {
 	held := w.Test
 	if held.Rows == 0 {
 		held = w.Train
@@ -321,7 +322,7 @@ func (w LocalWork) personal(ctx context.Context, r LocalRound, training models.T
 	if mine == nil {
 		mine = r.Global
 	}
-	before, err := w.evaluate(mine)
+	before, err := w.Figures(mine)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -62,11 +62,11 @@ func (n *Node) proveUpdate(ctx context.Context, w *work, local LocalRound, planI
 	if err != nil {
 		return fail(provable(err))
 	}
-	figures, err := w.evaluate(local.Global)
+	figures, err := w.Figures(local.Global)
 	if err != nil {
 		return fail(err)
 	}
-	shards, err := packProven(plan, local.Assignment, figures, values)
+	shards, err := PackProven(plan, local.Assignment, figures, values)
 	if err != nil {
 		return fail(err)
 	}
@@ -98,9 +98,9 @@ func provable(err error) error {
 	return err
 }
 
-// packProven lays figures and trained values out for the ciphertexts of a
+// PackProven lays figures and trained values out for the ciphertexts of a
 // client that carries the whole model.
-func packProven(plan fl.Plan, assigned fl.Assignment, figures fl.Figures, values []int32) ([]fl.ShardValues, error) {
+func PackProven(plan fl.Plan, assigned fl.Assignment, figures fl.Figures, values []int32) ([]fl.ShardValues, error) {
 	shards, err := plan.UploadMap(len(values))
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"credence/fl"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/circuit/training"
 	"credence/zk/fixedpoint"
 )
 
@@ -185,6 +186,16 @@ func (a *TrainingAttestation) Bytes() []byte {
 		out = appendProof(out, &p.bs, p.points(), p.scalars())
 	}
 	return out
+}
+
+// TrainingBytes is the length of an encoded training attestation of so many
+// parts, the last of which is of the shape.
+func TrainingBytes(final *training.Shape, parts int) int {
+	size := len(trainingMagic) + 4
+	for i := range parts {
+		size += newTrainingPart(final, i, parts).bytes()
+	}
+	return size
 }
 
 // ParseTraining decodes an attestation strictly: the exact length, every point

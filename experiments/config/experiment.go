@@ -110,10 +110,10 @@ func (e *Experiment) Cells() ([]Cell, error) {
 			return nil, &Error{File: e.name, Line: a.line, Problem: fmt.Sprintf("sweep: more than %d trainings: vary less", maxUnits)}
 		}
 	}
-	if bad := e.validateSimulated(); bad != nil {
-		return nil, e.mistake(bad)
-	}
 	if len(e.Sweep) == 0 {
+		if bad := e.validateSimulated(); bad != nil {
+			return nil, e.mistake(bad)
+		}
 		return []Cell{{File: e.File}}, nil
 	}
 	var out []Cell

@@ -8,7 +8,9 @@ import (
 	"credence/client"
 	"credence/datasets"
 	"credence/fl"
+	"credence/he"
 	"credence/models"
+	"credence/zk/trained"
 )
 
 // Live returns the file as a job for a federation, with the text of its
@@ -40,11 +42,44 @@ func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOpt
 	if err != nil {
 		return o, nil, err
 	}
+	return m.job(text), notes, nil
+}
+
+// job is a file that fits its schema, of this text, as a job.
+func (f File) job(text string) client.JobOptions {
 	return client.JobOptions{
-		Job: f.Job, SchemaText: text, Model: m.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy,
+		Job: f.Job, SchemaText: text, Model: f.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy,
 		Rounds: f.Rounds, CohortSize: f.CohortSize, MinCohort: f.MinCohort, RoundDeadline: int(f.RoundDeadline / time.Second),
 		ProofLevel: f.ProofLevel, Trained: f.Trained, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates, Seed: f.Seed,
-	}, notes, nil
+	}
+}
+
+// Proven returns what a federation would prove of the training of a file that
+// fits its schema, of this text; nil below proof level trained. It refuses what
+// a federation refuses: models, optimisers and strategies that the level does
+// not provide for.
+func (f File) Proven(text string) (*trained.Job, error) {
+	if !f.ProofLevel.Trained() {
+		return nil, nil
+	}
+	for _, r := range f.Trained.Require {
+		if r.MissingMax != nil && f.Data.File != "" {
+			return nil, fmt.Errorf("trained.require: column %s: missing_max cannot be simulated: a simulation does not keep which values of the file were missing; leave it out here", r.Column)
+		}
+	}
+	suite, err := he.LookupSuite(f.Simulation.Suite)
+	if err != nil {
+		return nil, err
+	}
+	spec, _, err := f.job(text).Draft(fl.Genesis{Suite: suite.Name(), MinCohort: 2})
+	if err != nil {
+		return nil, err
+	}
+	spec.Genesis, spec.Owner = fl.DigestOf("simulation/v1"), "simulation"
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	return trained.Read(spec, suite)
 }
 
 // Fit returns the file with the model's inputs and classes taken from the

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -79,12 +80,22 @@ func TestTrainedExample(t *testing.T) {
 	if job.Table.Layout.Rows != 256 || job.Requirements == nil {
 		t.Errorf("a table of %s, requirements %v", job.Table.Layout.Name(), job.Requirements)
 	}
-	if _, err := e.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
-		t.Errorf("as a simulation: %v", err)
+	// The same terms are simulated.
+	cells, err := e.Cells()
+	if err != nil {
+		t.Fatal(err)
 	}
-	swept := parse(t, strings.Replace(text, "proof_level: trained", "sweep: {proof_level: [none, trained]}", 1))
-	if _, err := swept.Cells(); err == nil || !strings.Contains(err.Error(), "proves no training") {
-		t.Errorf("as one of a sweep: %v", err)
+	file, err := cells[0].Fit(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	simulated, err := file.Proven(string(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *spec.Trained
+	if got := *simulated.Spec.Trained; !reflect.DeepEqual(got, want) {
+		t.Errorf("a simulation proves %+v, a federation %+v", got, want)
 	}
 }
 

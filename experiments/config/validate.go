@@ -70,12 +70,10 @@ func (f *File) validate() *mistake {
 	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation())
 }
 
-// validateSimulated refuses what a federation can do and a simulation cannot.
+// validateSimulated refuses what only a live file can leave to its federation:
+// the level at which a rate is paid.
 func (f *File) validateSimulated() *mistake {
-	if f.ProofLevel.Trained() {
-		return wrong("proof_level", "trained: a simulation trains in floating point and proves no training; want bounded")
-	}
-	if f.Rates.Training != 0 {
+	if f.Rates.Training != 0 && !f.ProofLevel.Trained() {
 		return wrong("rates.training", "%d: pays proven training, at proof_level trained only: divide it among the other rates", f.Rates.Training)
 	}
 	return nil
@@ -197,9 +195,9 @@ func (f *File) validateSimulation() *mistake {
 	case s.Fidelity != Plain && s.Fidelity != Encrypted && s.Fidelity != Attested:
 		return wrong("simulation.fidelity", "%q: want plain, encrypted or attested", s.Fidelity)
 	case s.Fidelity == Attested && !attested:
-		return wrong("simulation.fidelity", "attested updates carry proofs, and proof_level is %q: want proof_level: bounded", f.ProofLevel)
+		return wrong("simulation.fidelity", "attested updates carry proofs, and proof_level is %q: want proof_level: bounded or trained", f.ProofLevel)
 	case s.Fidelity == Encrypted && attested:
-		return wrong("simulation.fidelity", "encrypted makes no proofs, and proof_level is %s: want fidelity attested, or plain, which models the proof's bounds", f.ProofLevel)
+		return wrong("simulation.fidelity", "encrypted makes no proofs, and proof_level is %s: want fidelity attested, or plain, which models what the proofs refuse", f.ProofLevel)
 	case s.Workers < 0 || s.Workers > maxWorkers:
 		return wrong("simulation.workers", "%d: want 1 to %d, or 0 for one a processor", s.Workers, maxWorkers)
 	case s.EvaluateEvery < 1:

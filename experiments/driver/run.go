@@ -2,6 +2,7 @@ package driver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"credence/experiments/simulate"
 	"credence/fl"
 	"credence/he"
+	"credence/zk/trained"
 )
 
 // Options say what to run and where its results go.
@@ -64,7 +66,8 @@ var ErrInterrupted = errors.New("interrupted")
 // unit is a training with its settings.
 type unit struct {
 	runs.Unit
-	file config.File
+	file    config.File
+	trained *trained.Job // nil below proof level trained
 }
 
 // run is a run under way.
@@ -120,10 +123,17 @@ func (r *run) plan() error {
 		if err != nil {
 			return inCell(e, cell, err)
 		}
+		proven, err := file.Proven(r.data.SchemaText)
+		if err != nil {
+			if cell.Setting == "" {
+				err = e.At("proof_level", err)
+			}
+			return inCell(e, cell, err)
+		}
 		for repeat, seed := range e.Repeats() {
 			r.units = append(r.units, unit{
 				Unit: runs.Unit{Cell: number, Setting: cell.Setting, Repeat: repeat, Seed: seed, Partition: population.PartitionSeed(file.Partition, seed)},
-				file: file,
+				file: file, trained: proven,
 			})
 		}
 		first := r.units[len(r.units)-len(e.Repeats())]
@@ -269,6 +279,7 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 	}
 	o := simulate.Options{
 		Suite: mustSuite(f), Workers: f.Simulation.Workers, Channel: channel, StopOnDivergence: f.Simulation.OnDivergence == config.StopRun,
+		Trained: u.trained,
 		Job: simulate.Job{
 			ID: f.Job, Model: f.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy, Rounds: f.Rounds, CohortSize: f.CohortSize,
 			MinCohort: f.MinCohort, ProofLevel: f.ProofLevel, SampleCap: f.SampleCap, StepCap: f.StepCap, Budget: f.Budget, Rates: f.Rates,
@@ -318,6 +329,9 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 		if err := sim.Restore(state); err != nil {
 			return err
 		}
+	}
+	for _, left := range sim.Outside() {
+		r.notice(fmt.Sprintf("%s, seed %d: %s cannot join: %v", cmp.Or(u.Setting, string(u.file.Job)), u.Seed, left.Client, left.Err))
 	}
 	m := newMeter(r.opts.Experiment.Job, u, sim, r.data.Test)
 	var last runs.Round

@@ -255,6 +255,18 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}
+	// What a federation cannot prove, a simulation does not pretend to.
+	proven := replace("cohort_size: 4\n", "", "rounds: 3", "proof_level: trained\ntrained: {rows: 256}\nrounds: 3", "epochs: 1", "steps: 2",
+		"  strategy: [{name: fedavg}, {name: scaffold, variate_clip: 1, weighting: uniform}]\n", "", "sweep:\n", "")
+	for by, want := range map[string]string{
+		"strategy: {name: fedprox, mu: 0.1}":                                   "job: proof level trained cannot prove the local training of strategy fedprox: choose fedavg, fedsgd, fedavgm, fedadagrad, fedyogi, fedadam or cyclic",
+		"strategy: {robust: {rule: median, groups: 3}}":                        "job: proof level trained does not go with robust groups: choose one of the two",
+		"clip: {norm: 1}\nprivacy: {epsilon: 2, min_honest: 2, delta: 1.0e-5}": "job: proof level trained does not go with noise for differential privacy, which changes the values that are proven: choose one of the two",
+	} {
+		wantError(t, options(t, strings.Replace(proven, "budget: 300", by+"\nbudget: 300", 1), dir), "x.yaml: line 6: proof_level: "+want)
+	}
+	wantError(t, options(t, strings.Replace(proven, "steps: 2", "steps: 2, optimizer: adam", 1), dir),
+		"x.yaml: line 6: proof_level: models: no proof of training for this: optimizer adam: want plain sgd, with a learning rate, epochs or steps, a batch size and a seed and nothing else")
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused experiment left a folder: %v", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"credence/he"
 	"credence/zk"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/tabular"
+	"credence/zk/trained"
 )
 
 // Channel carries the updates of one round after the other to their sums.
@@ -77,6 +79,7 @@ func (l *ledger) check(least int) error {
 type plain struct {
 	suite   *he.Suite
 	level   fl.ProofLevel
+	trained *trained.Job // nil below level trained
 	plan    fl.Plan
 	mu      sync.Mutex
 	sums    [][]int64
@@ -95,7 +98,40 @@ func (c *plain) Begin(plan fl.Plan) error {
 	return nil
 }
 
+// PlainTrained is Plain at proof level trained. It refuses what no proof could
+// be made for: rows that do not meet the job's requirements, and updates that
+// are not what the job's steps give on the committed rows.
+func PlainTrained(suite *he.Suite, job *trained.Job) Channel {
+	return &plain{suite: suite, level: fl.ProofTrained, trained: job}
+}
+
+// Commit implements provenChannel.
+func (c *plain) Commit(node fl.NodeID, table *tabular.Table) error {
+	return meets(c.trained, node, table)
+}
+
+// SendTrained implements provenChannel.
+func (c *plain) SendTrained(_ context.Context, a fl.Assignment, values, exact []fl.ShardValues, _ []float32) (Sent, error) {
+	sent, err := c.check(a, values)
+	if err != nil {
+		return sent, err
+	}
+	if !same(values, exact) {
+		return sent, &RefusedError{a.Node, errNotExact}
+	}
+	return sent, c.add(a, values)
+}
+
 func (c *plain) Send(_ context.Context, a fl.Assignment, values []fl.ShardValues) (Sent, error) {
+	sent, err := c.check(a, values)
+	if err != nil {
+		return sent, err
+	}
+	return sent, c.add(a, values)
+}
+
+// check is what is proven of every update at a level with proofs.
+func (c *plain) check(a fl.Assignment, values []fl.ShardValues) (Sent, error) {
 	sent := Sent{Bytes: int64(len(values)) * int64(c.suite.CiphertextBytes())}
 	for _, v := range values {
 		for i, x := range v.Values {
@@ -109,7 +145,11 @@ func (c *plain) Send(_ context.Context, a fl.Assignment, values []fl.ShardValues
 		if err != nil {
 			return sent, err
 		}
-		sent.Bytes += int64(zk.AttestationBytes(shape, len(values)))
+		proof := zk.AttestationBytes(shape, len(values))
+		if c.trained != nil {
+			proof = c.trained.ProofBytes(len(values))
+		}
+		sent.Bytes += int64(proof)
 		bound, err := fl.SquareBound(c.plan, a)
 		if err != nil {
 			return sent, err
@@ -118,6 +158,11 @@ func (c *plain) Send(_ context.Context, a fl.Assignment, values []fl.ShardValues
 			return sent, &RefusedError{a.Node, fmt.Errorf("%w of %d", zk.ErrNorm, bound)}
 		}
 	}
+	return sent, nil
+}
+
+// add adds an update up.
+func (c *plain) add(a fl.Assignment, values []fl.ShardValues) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, v := range values {
@@ -130,7 +175,7 @@ func (c *plain) Send(_ context.Context, a fl.Assignment, values []fl.ShardValues
 		}
 	}
 	c.senders.add(a.Node, values)
-	return sent, nil
+	return nil
 }
 
 func (c *plain) Open(context.Context) ([][]int64, [][]fl.NodeID, error) {

@@ -10,9 +10,10 @@
 //
 // Updates travel over a Channel. Plain adds up the integers that ciphertexts
 // would carry; at proof level bounded it refuses what no proof could be made
-// for. NewEncrypted makes real ciphertexts and opens the sums by a threshold
-// committee; NewAttested also proves and verifies every update. Encryption of
-// integers is exact, so all three give the same models.
+// for, and PlainTrained all but the exact result of the training. NewEncrypted
+// makes real ciphertexts and opens the sums by a threshold committee;
+// NewAttested also proves and verifies every update, NewTrained every training.
+// Encryption of integers is exact, so all fidelities give the same models.
 //
 // Clients work in parallel. Whatever is added up while they do is integers;
 // every sum of floating-point numbers is taken afterwards in the order of the

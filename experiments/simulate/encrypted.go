@@ -66,28 +66,30 @@ func (c *encrypted) Begin(plan fl.Plan) (err error) {
 	return nil
 }
 
-func (c *encrypted) Send(ctx context.Context, a fl.Assignment, values []fl.ShardValues) (sent Sent, err error) {
-	inputs := make([]zk.ShardInput, 0, len(values))
-	defer func() {
-		for _, in := range inputs {
-			in.Randomness.Erase()
+func (c *encrypted) Send(ctx context.Context, a fl.Assignment, values []fl.ShardValues) (Sent, error) {
+	return c.send(a, values, func(inputs []zk.ShardInput, sent *Sent) (*zk.Attestation, error) {
+		if c.keys == nil {
+			return nil, nil
 		}
-	}()
+		return c.attest(ctx, a, inputs, nil, sent)
+	})
+}
+
+// send encrypts an update, has it attested, and adds it.
+func (c *encrypted) send(a fl.Assignment, values []fl.ShardValues, attest func([]zk.ShardInput, *Sent) (*zk.Attestation, error)) (sent Sent, err error) {
+	var inputs []zk.ShardInput
+	defer func() { erase(inputs) }()
 	started := time.Now()
-	for _, v := range values {
-		ciphertext, randomness, err := c.committee.public.EncryptForProof(v.Values)
-		if err != nil {
-			return sent, fmt.Errorf("encrypting shard %d: %w", v.Shard, err)
-		}
-		inputs = append(inputs, zk.ShardInput{Values: v.Values, Ciphertext: ciphertext, Randomness: randomness})
-		sent.Bytes += int64(len(ciphertext.Bytes()))
+	if inputs, err = c.encrypt(values); err != nil {
+		return sent, err
 	}
 	sent.Times.Encrypt = time.Since(started)
-	var attestation *zk.Attestation
-	if c.keys != nil {
-		if attestation, err = c.attest(ctx, a, inputs, &sent); err != nil {
-			return sent, err
-		}
+	for _, in := range inputs {
+		sent.Bytes += int64(len(in.Ciphertext.Bytes()))
+	}
+	attestation, err := attest(inputs, &sent)
+	if err != nil {
+		return sent, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,16 +105,29 @@ func (c *encrypted) Send(ctx context.Context, a fl.Assignment, values []fl.Shard
 	return sent, nil
 }
 
+// encrypt encrypts an update's shards. What it returns with an error is to be
+// erased as well.
+func (c *encrypted) encrypt(values []fl.ShardValues) (inputs []zk.ShardInput, err error) {
+	for _, v := range values {
+		ciphertext, randomness, err := c.committee.public.EncryptForProof(v.Values)
+		if err != nil {
+			return inputs, fmt.Errorf("encrypting shard %d: %w", v.Shard, err)
+		}
+		inputs = append(inputs, zk.ShardInput{Values: v.Values, Ciphertext: ciphertext, Randomness: randomness})
+	}
+	return inputs, nil
+}
+
 // attest proves an update as its client does, and verifies what arrives as the
 // aggregator and the members do.
-func (c *encrypted) attest(ctx context.Context, a fl.Assignment, inputs []zk.ShardInput, sent *Sent) (*zk.Attestation, error) {
+func (c *encrypted) attest(ctx context.Context, a fl.Assignment, inputs []zk.ShardInput, link *zk.Link, sent *Sent) (*zk.Attestation, error) {
 	scope, err := zk.ScopeOf(c.plan, c.id, c.epoch.Digest(), a.Node)
 	if err != nil {
 		return nil, err
 	}
 	started := time.Now()
-	made, err := c.keys.ProveUpdate(ctx, scope, c.epoch, inputs, zk.ProveOptions{})
-	sent.Times.Prove = time.Since(started)
+	made, err := c.keys.ProveUpdate(ctx, scope, c.epoch, inputs, zk.ProveOptions{Link: link})
+	sent.Times.Prove += time.Since(started)
 	if errors.Is(err, zk.ErrNorm) {
 		return nil, &RefusedError{a.Node, err} // there is no proof to send
 	}
@@ -122,7 +137,7 @@ func (c *encrypted) attest(ctx context.Context, a fl.Assignment, inputs []zk.Sha
 	raw := made.Bytes()
 	sent.Bytes += int64(len(raw))
 	started = time.Now()
-	defer func() { sent.Times.Verify = time.Since(started) }()
+	defer func() { sent.Times.Verify += time.Since(started) }()
 	got, err := zk.ParseAttestation(c.keys.Shape(), raw)
 	if err != nil {
 		return nil, &RefusedError{a.Node, err}
@@ -136,6 +151,12 @@ func (c *encrypted) attest(ctx context.Context, a fl.Assignment, inputs []zk.Sha
 		}
 	}
 	return got, nil
+}
+
+func erase(inputs []zk.ShardInput) {
+	for _, in := range inputs {
+		in.Randomness.Erase()
+	}
 }
 
 func (c *encrypted) Open(ctx context.Context) ([][]int64, [][]fl.NodeID, error) {

@@ -16,6 +16,7 @@ import (
 	"credence/fl/credit"
 	"credence/he"
 	"credence/models"
+	"credence/zk/trained"
 )
 
 // Job is what to train; the fields mean what they mean in client.JobOptions.
@@ -56,6 +57,9 @@ type Options struct {
 	// StopOnDivergence makes a client whose training diverges an error, instead
 	// of a client that declines the round.
 	StopOnDivergence bool
+	// Trained is the job at proof level trained, and nil at every other level: its
+	// training and its demands on rows are what is simulated.
+	Trained *trained.Job
 	// Committee are the names that the committee's credits go to.
 	Committee []fl.NodeID
 }
@@ -74,7 +78,9 @@ type Simulation struct {
 	poisoned   map[fl.NodeID]fl.Examples
 	clientKind bool      // clients keep a state
 	buffered   *buffered // fedbuff only
+	proven     *proven   // nil below level trained
 	privacy    *private  // nil: none
+	outside    []*RefusedError
 	state      state
 }
 
@@ -153,8 +159,14 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 		},
 		state: state{params: model.Init(job.Seed), clip: job.Clip, escrow: job.Budget, clients: make([]memory, len(clients))},
 	}
-	if s.channel == nil {
+	switch {
+	case s.channel == nil && opts.Trained != nil:
+		s.channel = PlainTrained(opts.Suite, opts.Trained)
+	case s.channel == nil:
 		s.channel = Plain(opts.Suite, job.ProofLevel)
+	}
+	if s.proven, err = newProven(opts.Trained, job, s.channel); err != nil {
+		return nil, err
 	}
 	s.workers = []*models.Model{model}
 	n := opts.Workers
@@ -198,14 +210,23 @@ func (s *Simulation) enrol() error {
 		}
 		s.place[c.Node] = i
 		samples := int64(c.Train.Rows)
-		if s.job.SampleCap > 0 {
-			samples = min(samples, s.job.SampleCap)
-		}
-		s.candidates = append(s.candidates, fl.Candidate{Node: c.Node, Samples: samples, MaxShards: c.MaxShards})
 		if s.opts.Roster != nil {
 			if a := s.opts.Roster.Attack(c.Node, fl.MaxRounds); a != nil {
 				s.poisoned[c.Node] = a.Poison(c.Train)
 			}
+		}
+		joins := true
+		if s.proven != nil {
+			var err error
+			if samples, joins, err = s.join(c); err != nil {
+				return err
+			}
+		}
+		if s.job.SampleCap > 0 {
+			samples = min(samples, s.job.SampleCap)
+		}
+		if joins {
+			s.candidates = append(s.candidates, fl.Candidate{Node: c.Node, Samples: samples, MaxShards: c.MaxShards})
 		}
 	}
 	return nil
@@ -222,6 +243,10 @@ func (s *Simulation) Clients() []Client { return s.clients }
 
 // Tally returns what a client did so far; i counts Clients.
 func (s *Simulation) Tally(i int) Tally { return s.state.clients[i].Tally }
+
+// Outside says of each client that could not join why: at proof level trained,
+// rows that do not meet the job's requirements.
+func (s *Simulation) Outside() []*RefusedError { return s.outside }
 
 // Roster returns the attacks; nil when everybody is honest.
 func (s *Simulation) Roster() *adversary.Roster { return s.opts.Roster }
@@ -425,6 +450,7 @@ func (s *Simulation) pay(plan fl.Plan, results []outcome, told []ClientResult) (
 	round := credit.Round{
 		Job: s.job.ID, Round: plan.Round, Escrow: s.state.escrow, RoundsLeft: max(s.job.Rounds-int(s.state.version), 1), Rates: s.job.Rates,
 		Caps: credit.Caps{Samples: s.job.SampleCap, Steps: s.job.StepCap}, OpenedAt: plan.OpenedAt, Deadline: plan.Deadline,
+		Proven: plan.ProofLevel.Trained(),
 	}
 	place := map[string]int{}
 	for i, r := range told {
@@ -433,7 +459,7 @@ func (s *Simulation) pay(plan fl.Plan, results []outcome, told []ClientResult) (
 		}
 		place[credit.PartyAccount(r.Node)] = i
 		round.Clients = append(round.Clients, credit.Work{
-			Node: r.Node, Shards: len(plan.Cohort[i].Shards), Samples: int64(s.clients[s.place[r.Node]].Train.Rows),
+			Node: r.Node, Shards: len(plan.Cohort[i].Shards), Samples: s.rows(s.clients[s.place[r.Node]]),
 			Steps: int64(results[i].steps), AcceptedAt: plan.OpenedAt,
 		})
 	}

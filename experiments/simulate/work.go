@@ -14,6 +14,7 @@ import (
 	"credence/fl/privacy"
 	"credence/models"
 	"credence/zk/circuit/rlwe"
+	"credence/zk/trained"
 )
 
 // outcome is a client's result with what stays in the simulation.
@@ -21,6 +22,7 @@ type outcome struct {
 	ClientResult
 	local client.LocalState
 	steps int
+	exact *trained.Exact // at level trained: of the rows that it trained on
 	times Times
 }
 
@@ -164,7 +166,13 @@ func (s *Simulation) train(ctx context.Context, worker int, plan fl.Plan, i int,
 		round.Global, round.Plan.Round, scale = s.state.versions[arrival.Base], arrival.Base+1, arrival.Scale
 	}
 	started := time.Now()
-	u, err := work.Update(ctx, round)
+	var u client.Update
+	var err error
+	if s.proven != nil {
+		u, err = s.trainExact(work, plan, a, attack, r)
+	} else {
+		u, err = work.Update(ctx, round)
+	}
 	took := time.Since(started)
 	r.times.Train += took
 	r.Seconds = took.Seconds()
@@ -184,7 +192,10 @@ func (s *Simulation) train(ctx context.Context, worker int, plan fl.Plan, i int,
 	case err != nil:
 		return u, &ClientError{a.Node, err}
 	}
-	r.Figures, r.Personal, r.Loss, r.steps, r.local = &u.Figures, u.Personal, &u.Loss, u.Steps, u.State
+	r.Figures, r.Personal, r.steps, r.local = &u.Figures, u.Personal, u.Steps, u.State
+	if s.proven == nil { // training in integers adds up no loss
+		r.Loss = &u.Loss
+	}
 	if scale != 1 {
 		for k := range u.Upload {
 			u.Upload[k] *= scale
@@ -240,6 +251,8 @@ func (s *Simulation) send(ctx context.Context, plan fl.Plan, i int, u client.Upd
 	var values []fl.ShardValues
 	var err error
 	switch {
+	case r.exact != nil && !rogue:
+		values, err = client.PackProven(plan, a, u.Figures, r.exact.Values)
 	case s.privacy != nil && !rogue:
 		values, err = privacy.Quantise(plan, a.Node, u.Upload, u.Figures, s.privacy.sampler(plan, a.Node))
 	case rogue:
@@ -250,7 +263,12 @@ func (s *Simulation) send(ctx context.Context, plan fl.Plan, i int, u client.Upd
 	if err != nil {
 		return &ClientError{a.Node, err}
 	}
-	sent, err := s.channel.Send(ctx, a, values)
+	var sent Sent
+	if s.proven != nil {
+		sent, err = s.sendProven(ctx, plan, a, u.Figures, values, r)
+	} else {
+		sent, err = s.channel.Send(ctx, a, values)
+	}
 	r.times.add(sent.Times)
 	r.BytesUp = sent.Bytes
 	var refused *RefusedError

@@ -67,12 +67,22 @@ func (k *Keys) Verify(claims []zk.TrainingClaim) (index int, err error) {
 	return -1, nil
 }
 
+// parts is the number of proofs in a training attestation of the job.
+func (j *Job) parts() int {
+	if t := j.Spec.Trained; t.PartSteps > 0 {
+		return t.Steps / t.PartSteps
+	}
+	return 1
+}
+
+// ProofBytes is the length of what a client attests in a round: an encryption
+// of so many shards, and its training.
+func (j *Job) ProofBytes(shards int) int {
+	return zk.AttestationBytes(j.linked, shards) + zk.TrainingBytes(j.final, j.parts())
+}
+
 // MaxTrainingBytes bounds the encoding of a training attestation of the job.
 func (j *Job) MaxTrainingBytes() int {
-	parts := 1
-	if t := j.Spec.Trained; t.PartSteps > 0 {
-		parts = t.Steps / t.PartSteps
-	}
 	// A part is some 700 bytes and 32 for each shard.
-	return 64 + parts*(1024+32*len(j.final.Shards))
+	return 64 + j.parts()*(1024+32*len(j.final.Shards))
 }

@@ -67,7 +67,7 @@ func (f *File) validate() *mistake {
 			return &mistake{[]string{"attacks", strconv.Itoa(i)}, err}
 		}
 	}
-	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation())
+	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation(), f.validateDemonstrations())
 }
 
 // validateSimulated refuses what a federation can do and a simulation cannot.

@@ -107,14 +107,13 @@ func membershipWords(d []runs.Demonstration) string {
 // addPictures shows recovered rows: as images, or as a table.
 func (s *section) addPictures(r *results.Run, prefix string, d []runs.Demonstration) {
 	first := d[0].Pictures
-	if len(first) == 0 || len(d[1].Pictures) != len(first) || len(d[2].Pictures) != len(first) {
+	if !drawable(d) {
 		return
 	}
 	data := r.Data
-	n := data.Height * data.Width * data.Channels
-	if n > 0 && len(first[0].Original) == n {
+	if isImage(data, len(first[0].Original)) {
 		s.Figures = append(s.Figures, figure{
-			Title: prefix + "what is recovered", Note: "one column a trial; brightness is cut to the range of the originals" + colourNote(data.Channels),
+			Title: prefix + upper(prefix, "what is recovered"), Note: "one column a trial; brightness is cut to the range of the originals" + colourNote(data.Channels),
 			SVG: picture(album(prefix+"originals and what was recovered from each view", data, d)),
 		})
 		return
@@ -122,7 +121,7 @@ func (s *section) addPictures(r *results.Run, prefix string, d []runs.Demonstrat
 	if len(data.Features) != len(first[0].Original) {
 		return
 	}
-	t := grid{Title: prefix + "a row and what is recovered of it, in the units that the model trains on", Folded: true, Head: []string{"Feature", "The client's row"}}
+	t := grid{Title: prefix + upper(prefix, "a row and what is recovered of it, in the units that the model trains on"), Folded: true, Head: []string{"Feature", "The client's row"}}
 	for _, v := range views {
 		t.Head = append(t.Head, "From "+v.words)
 	}
@@ -140,6 +139,32 @@ func (s *section) addPictures(r *results.Run, prefix string, d []runs.Demonstrat
 	}
 	t.Rows = append(t.Rows, label)
 	s.Tables = append(s.Tables, t)
+}
+
+// drawable reports whether every view has as many pictures, all of one size: the
+// folder may come from somebody else.
+func drawable(d []runs.Demonstration) bool {
+	n := len(d[0].Pictures)
+	if n == 0 {
+		return false
+	}
+	size := len(d[0].Pictures[0].Original)
+	for _, one := range d {
+		if len(one.Pictures) != n {
+			return false
+		}
+		for _, p := range one.Pictures {
+			if len(p.Original) != size || len(p.Recovered) != size {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isImage(d runs.Data, values int) bool {
+	const most = 1 << 10
+	return d.Height > 0 && d.Width > 0 && d.Channels > 0 && d.Height <= most && d.Width <= most && d.Channels <= most && d.Height*d.Width*d.Channels == values
 }
 
 const maxFeatures = 40 // of a table
@@ -162,7 +187,7 @@ func className(d runs.Data, k int) string {
 func roc(prefix string, d []runs.Demonstration) figure {
 	c := lines{title: prefix + "true over false positive rate of membership inference", xLabel: "false positive rate", share: true}
 	c.series = append(c.series, series{name: "guessing", x: []float64{0, 1}, y: []float64{0, 1}, ghost: true})
-	f := figure{Title: prefix + "telling members from others", Note: "true positive rate; the diagonal is guessing"}
+	f := figure{Title: prefix + upper(prefix, "telling members from others"), Note: "true positive rate; the diagonal is guessing"}
 	for k, one := range d {
 		line := series{name: views[k].words, class: k}
 		for _, p := range one.Curve {
@@ -200,7 +225,7 @@ func album(title string, data runs.Data, d []runs.Demonstration) string {
 			name = strings.TrimPrefix(views[row-1].words, "the ")
 		}
 		y := top + float64(row)*line
-		for k, word := range wrapped(name, 15) {
+		for k, word := range wrapped(name, 11) {
 			out.text(left-10, y+cell/2+float64(k)*15, "end", "label", word)
 		}
 		for k := range columns {
@@ -297,4 +322,12 @@ func epsilonText(v *float64) string {
 		return "∞"
 	}
 	return compact(*v)
+}
+
+// upper begins a title that has no prefix with a capital.
+func upper(prefix, title string) string {
+	if prefix != "" {
+		return title
+	}
+	return strings.ToUpper(title[:1]) + title[1:]
 }

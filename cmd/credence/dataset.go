@@ -94,7 +94,11 @@ says which files to put where by hand.`,
 			}
 			cache = cacheOr(cache)
 			err := s.Fetch(cmd.Context(), cache, download.Options{Progress: func(f download.File, have int64) {
-				a.progress(clip(fmt.Sprintf("%s  %.1f of %.1f MB", f.Name, float64(have)/1e6, float64(f.Size)/1e6), 79))
+				total := ""
+				if f.Size > 0 {
+					total = fmt.Sprintf(" of %.1f", float64(f.Size)/1e6)
+				}
+				a.progress(clip(fmt.Sprintf("%s  %.1f%s MB", f.Name, float64(have)/1e6, total), 79))
 			}})
 			a.progress("")
 			if err != nil {

@@ -33,20 +33,25 @@ func Cache() string {
 type MissingError struct {
 	Set   Set
 	Dir   string
-	File  File  // zero for sets that are put in place by hand
+	File  File
 	Cause error // why it could not be fetched; nil: nobody tried
 }
 
 // Error implements error.
 func (e *MissingError) Error() string {
-	if e.File.Name == "" {
-		return fmt.Sprintf("data set %s is not there and has no file to fetch: %s %s", e.Set.Name, e.Set.ByHand, e.Dir)
+	other := ""
+	if e.Set.ByHand != "" {
+		other = "; or " + e.Set.ByHand + " " + e.Dir
 	}
 	if e.Cause == nil {
-		return fmt.Sprintf("data set %s: %s is not there: run credence dataset fetch %s", e.Set.Name, filepath.Join(e.Dir, e.File.Name), e.Set.Name)
+		return fmt.Sprintf("data set %s: %s is not there: run credence dataset fetch %s%s", e.Set.Name, filepath.Join(e.Dir, e.File.Name), e.Set.Name, other)
 	}
-	return fmt.Sprintf("data set %s: fetching %s: %v; with no network, get the file elsewhere and put it at %s (%d bytes, SHA-256 %s)",
-		e.Set.Name, e.File.Name, e.Cause, filepath.Join(e.Dir, e.File.Name), e.File.Size, e.File.SHA256)
+	size := ""
+	if e.File.Size > 0 {
+		size = fmt.Sprintf("%d bytes, ", e.File.Size)
+	}
+	return fmt.Sprintf("data set %s: fetching %s: %v; with no network, get the file elsewhere and put it at %s (%sSHA-256 %s)%s",
+		e.Set.Name, e.File.Name, e.Cause, filepath.Join(e.Dir, e.File.Name), size, e.File.SHA256, other)
 }
 
 // Unwrap returns the cause.
@@ -68,6 +73,17 @@ func (e *WrongError) Error() string {
 	return fmt.Sprintf("%s has SHA-256 %s and should have %s: remove it and fetch it again", e.Path, e.Got, e.Want)
 }
 
+// maxUnknown bounds a file of unknown size.
+const maxUnknown = 1 << 30
+
+// most is how many bytes the file may have.
+func (f File) most() int64 {
+	if f.Size == 0 {
+		return maxUnknown
+	}
+	return f.Size
+}
+
 // check reads the file and compares its size and digest.
 func (f File) check(dir string) error { return f.checkAt(filepath.Join(dir, f.Name)) }
 
@@ -78,15 +94,15 @@ func (f File) checkAt(path string) error {
 	}
 	defer func() { _ = in.Close() }() // read only
 	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(in, f.Size+1))
+	n, err := io.Copy(h, io.LimitReader(in, f.most()+1))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	if n != f.Size {
+	if n > f.most() || f.Size > 0 && n != f.Size {
 		if info, err := in.Stat(); err == nil {
 			n = info.Size()
 		}
-		return &WrongError{Path: path, Size: n, WantSize: f.Size}
+		return &WrongError{Path: path, Size: n, WantSize: f.most()}
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != f.SHA256 {
 		return &WrongError{Path: path, Size: n, WantSize: f.Size, Got: got, Want: f.SHA256}
@@ -110,9 +126,6 @@ const silence = 30 * time.Second
 // goes on where it ended. A *MissingError says what to do by hand.
 func (s Set) Fetch(ctx context.Context, cache string, o Options) error {
 	dir := s.Dir(cache)
-	if len(s.Files) == 0 {
-		return &MissingError{Set: s, Dir: dir}
-	}
 	if o.Client == nil {
 		transport, ok := http.DefaultTransport.(*http.Transport)
 		if !ok {
@@ -191,10 +204,10 @@ func (f File) transfer(ctx context.Context, address, part string, o Options) (er
 	if err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
-	if have == f.Size {
+	if f.Size > 0 && have == f.Size {
 		return nil
 	}
-	if have > f.Size {
+	if have > f.most() {
 		have = 0
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -213,6 +226,8 @@ func (f File) transfer(ctx context.Context, address, part string, o Options) (er
 	case response.StatusCode == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
 	case response.StatusCode == http.StatusOK:
 		have = 0 // the server sends all of it
+	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable && f.Size == 0 && have > 0:
+		return nil // all of it is there, as the digest will show
 	default:
 		return fmt.Errorf("the server answers %s", response.Status)
 	}
@@ -222,12 +237,20 @@ func (f File) transfer(ctx context.Context, address, part string, o Options) (er
 	if _, err := out.Seek(have, io.SeekStart); err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
-	watched := &watch{r: io.LimitReader(response.Body, f.Size-have+1), told: func(n int64) { o.tell(f, have+n) }}
+	watched := &watch{r: io.LimitReader(response.Body, f.most()-have+1), told: func(n int64) { o.tell(f, have+n) }}
 	n, err := io.Copy(out, watched)
 	if err != nil {
-		return fmt.Errorf("the transfer broke off after %d of %d bytes: %w", have+n, f.Size, err)
+		return fmt.Errorf("the transfer broke off after %s: %w", f.progress(have+n), err)
 	}
 	return out.Sync()
+}
+
+// progress says how much of the file is there.
+func (f File) progress(have int64) string {
+	if f.Size == 0 {
+		return fmt.Sprintf("%d bytes", have)
+	}
+	return fmt.Sprintf("%d of %d bytes", have, f.Size)
 }
 
 // watch tells how much was read.

@@ -19,10 +19,11 @@ import (
 
 // The names of the sets.
 const (
-	MNIST        = "mnist"
-	FashionMNIST = "fashion-mnist"
-	CIFAR10      = "cifar-10"
-	FEMNIST      = "femnist"
+	MNIST         = "mnist"
+	FashionMNIST  = "fashion-mnist"
+	CIFAR10       = "cifar-10"
+	FEMNIST       = "femnist"
+	FEMNISTDigits = "femnist-digits"
 )
 
 // UserColumn names whose row it is in a set that says so: FEMNIST's writers.
@@ -33,7 +34,7 @@ type File struct {
 	Name   string   // in the cache
 	URLs   []string // tried in order
 	SHA256 string   // hexadecimal
-	Size   int64    // bytes
+	Size   int64    // bytes; 0: not known, the digest decides
 }
 
 // Set is a public data set.
@@ -42,11 +43,12 @@ type Set struct {
 	Features, Classes int
 	Rows, Height      int // training and test rows together, 0 if it depends; rows of pixels
 	Licence, Source   string
-	Files             []File // none: ByHand says how to get them
-	ByHand            string
+	Files             []File
+	ByHand            string // how to make files that are read in place of Files; "": there is no such way
 	classNames        []string
 	scaled            bool // pixels in [0,1] already
 	load              func(dir string) (Data, error)
+	loadOwn           func(dir string) (Data, error) // of files put in place by hand, which have no digest; nil: there are none
 }
 
 // Data are the examples of a set; pixels are in [0,1].
@@ -106,9 +108,18 @@ func Sets() []Set {
 				SHA256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", Size: 170052171}},
 		},
 		{
-			Name: FEMNIST, Title: "FEMNIST handwritten characters by writer (Caldas et al. 2018)", Features: datasets.FEMNISTFeatures, Classes: datasets.FEMNISTClasses, Height: 28,
-			Licence: "public domain (NIST SD 19)", Source: "https://github.com/TalwalkarLab/leaf", classNames: femnist, scaled: true, load: loadLEAF,
-			ByHand: "run LEAF's data/femnist/preprocess.sh -s niid --sf 0.05 -k 0 -t sample, and put its data/train/*.json and data/test/*.json into the folders train and test of",
+			Name: FEMNIST, Title: "FEMNIST characters by writer, the first 1,000 writers (Caldas et al. 2018)", Features: datasets.FEMNISTFeatures, Classes: datasets.FEMNISTClasses, Height: 28,
+			Licence: "public domain (NIST SD 19)", Source: tffSource, classNames: femnist, scaled: true, load: tff{"fed_emnist", datasets.FEMNISTClasses, 1000}.load,
+			Files: []File{{Name: "fed_emnist.tar.bz2", URLs: []string{tffBase + "fed_emnist.tar.bz2", "https://fedml.s3-us-west-1.amazonaws.com/fed_emnist.tar.bz2"},
+				SHA256: "fe1ed5a502cea3a952eb105920bff8cffb32836b5173cb18a57a32c3606f3ea0"}},
+			ByHand:  "run LEAF's data/femnist/preprocess.sh -s niid --sf 0.05 -k 0 -t sample, and put its data/train/*.json and data/test/*.json into the folders train and test of",
+			loadOwn: loadLEAF,
+		},
+		{
+			Name: FEMNISTDigits, Title: "FEMNIST's digits by writer, 3,383 writers (Caldas et al. 2018)", Features: datasets.FEMNISTFeatures, Classes: 10, Rows: 382705, Height: 28,
+			Licence: "public domain (NIST SD 19)", Source: tffSource, classNames: digitNames(), scaled: true, load: tff{"fed_emnist_digitsonly", 10, 0}.load,
+			Files: []File{{Name: "fed_emnist_digitsonly.tar.bz2", URLs: []string{tffBase + "fed_emnist_digitsonly.tar.bz2"},
+				SHA256: "55333deb8546765427c385710ca5e7301e16f4ed8b60c1dc5ae224b42bd5b14b"}},
 		},
 	}
 }
@@ -152,6 +163,9 @@ func (s Set) Schema() *datasets.Schema {
 // files on the way. A *MissingError says what is not there.
 func (s Set) Load(cache string) (Data, error) {
 	dir := s.Dir(cache)
+	if s.byHand(cache) {
+		return s.loadOwn(dir)
+	}
 	for _, f := range s.Files {
 		if err := f.check(dir); err != nil {
 			if errors.Is(err, os.ErrNotExist) {
@@ -160,12 +174,17 @@ func (s Set) Load(cache string) (Data, error) {
 			return Data{}, err
 		}
 	}
-	if len(s.Files) == 0 {
-		if _, err := os.Stat(filepath.Join(dir, "train")); err != nil {
-			return Data{}, &MissingError{Set: s, Dir: dir}
-		}
-	}
 	return s.load(dir)
+}
+
+// byHand reports whether files that were put in place by hand are there; they are
+// preferred, because somebody wanted them.
+func (s Set) byHand(cache string) bool {
+	if s.loadOwn == nil {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(s.Dir(cache), "train"))
+	return err == nil
 }
 
 // Dir is the set's folder in a cache.
@@ -279,14 +298,14 @@ func loadLEAF(dir string) (d Data, err error) {
 
 // Whereabouts says in words whether the set is in a cache, without reading it.
 func (s Set) Whereabouts(cache string) string {
-	if len(s.Files) == 0 {
-		if _, err := os.Stat(filepath.Join(s.Dir(cache), "train")); err != nil {
-			return "put in place by hand"
-		}
-		return "there"
+	if s.byHand(cache) {
+		return "put in place by hand"
 	}
 	for _, f := range s.Files {
-		if info, err := os.Stat(filepath.Join(s.Dir(cache), f.Name)); err != nil || info.Size() != f.Size {
+		if info, err := os.Stat(filepath.Join(s.Dir(cache), f.Name)); err != nil || f.Size > 0 && info.Size() != f.Size {
+			if f.Size == 0 {
+				return "to fetch"
+			}
 			total := int64(0)
 			for _, f := range s.Files {
 				total += f.Size

@@ -136,6 +136,14 @@ sweep:
 #   attacks:
 #     - {kind: sign-flip, fraction: 0.2, scale: 5}
 
+# Attacks on privacy, for the report: what is learnt of a client's rows from its
+# update in the clear, from the sum that is opened, and from that sum with noise
+# (that of privacy, or else of noise_multiplier and delta). Needs clip.norm.
+# demonstrations:
+#   inversion: {trials: 20, rows: 1, pictures: 6} # reads rows out of updates
+#   membership: {targets: 40, runs: 6, shadows: 24} # tells who was trained on
+#   noise_multiplier: 1
+
 # How clients are simulated: fidelity plain adds up the integers that
 # ciphertexts would carry; encrypted makes ciphertexts and opens sums by a
 # committee; attested also proves (with proof_level: bounded). All give the same

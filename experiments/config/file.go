@@ -42,8 +42,11 @@ type File struct {
 	Seeds   []uint64 `yaml:"seeds,omitempty,flow"`
 	Sweep   Sweep    `yaml:"sweep,omitempty"`
 
-	Attacks    []adversary.Spec `yaml:"attacks,omitempty"`
-	Simulation Simulation       `yaml:"simulation,omitempty"`
+	Attacks []adversary.Spec `yaml:"attacks,omitempty"`
+	// Demonstrations are attacks on privacy, whose results the report shows.
+	Demonstrations Demonstrations `yaml:"demonstrations,omitempty"`
+
+	Simulation Simulation `yaml:"simulation,omitempty"`
 }
 
 // Data names the rows of a simulation: either a set that the program knows, or
@@ -150,6 +153,7 @@ func (f *File) fill() {
 	if s.Committee == (Committee{}) {
 		s.Committee = Committee{Members: 3, Threshold: 2}
 	}
+	f.fillDemonstrations()
 	setDefault(&f.Partition.HeldOut, AtServer)
 	if m := f.Partition.Method; m == ByDirichlet || m == ByQuantity {
 		setDefault(&f.Partition.MinRows, 1)

@@ -29,7 +29,7 @@ func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOpt
 		key, why string
 	}{
 		{"data", "the nodes bring their own"}, {"partition", "the nodes have their own rows"},
-		{"attacks", "a federation's nodes attack on their own account"}, {"simulation", "a federation encrypts and, from proof level bounded, attests"},
+		{"attacks", "a federation's nodes attack on their own account"}, {"demonstrations", "they attack simulated clients"}, {"simulation", "a federation encrypts and, from proof level bounded, attests"},
 	} {
 		if e.Line(s.key) > 0 {
 			notes = append(notes, fmt.Sprintf("%s: line %d: %s is left aside: %s", e.name, e.Line(s.key), s.key, s.why))

@@ -67,7 +67,7 @@ func (f *File) validate() *mistake {
 			return &mistake{[]string{"attacks", strconv.Itoa(i)}, err}
 		}
 	}
-	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation())
+	return firstMistake(f.validateRepeats(), f.validateData(), f.validatePartition(), f.validateSimulation(), f.validateDemonstrations())
 }
 
 // validateSimulated refuses what only a live file can leave to its federation:
@@ -138,9 +138,9 @@ func (f *File) validatePartition() *mistake {
 		return wrong("partition.clients", "method column makes one client for each value of the column; leave this out")
 	case p.Method == ByColumn && p.Column == "":
 		return wrong("partition", "column is missing: want the name of the column that says whose row it is")
-	case p.Method == ByColumn && f.Data.Set == download.FEMNIST && p.Column != download.UserColumn:
-		return wrong("partition.column", "%q: femnist has the column %s, of writers", p.Column, download.UserColumn)
-	case p.Method == ByColumn && f.Data.Set != "" && f.Data.Set != download.FEMNIST:
+	case p.Method == ByColumn && hasWriters(f.Data.Set) && p.Column != download.UserColumn:
+		return wrong("partition.column", "%q: %s has the column %s, of writers", p.Column, f.Data.Set, download.UserColumn)
+	case p.Method == ByColumn && f.Data.Set != "" && !hasWriters(f.Data.Set):
 		return wrong("partition.method", "the sets that have names, but femnist, have no column that says whose row it is; use data.file")
 	case p.Method != ByColumn && p.Column != "":
 		return wrong("partition.column", "belongs to method column, not to %s", p.Method)
@@ -219,3 +219,6 @@ const maxWorkers = 1024
 
 // sets are the names that data.set understands.
 func sets() []string { return append(datasets.BuiltinNames(), download.Names()...) }
+
+// hasWriters reports whether a set says who wrote a row.
+func hasWriters(set string) bool { return set == download.FEMNIST || set == download.FEMNISTDigits }

@@ -141,6 +141,9 @@ func (r *run) plan() error {
 		if err != nil {
 			return inCell(e, cell, err)
 		}
+		if _, err := r.demonstration(first, sim); err != nil {
+			return inCell(e, cell, e.At("demonstrations", err))
+		}
 		if most := mustSuite(file).MaxCohort(); file.CohortSize == 0 && len(sim.Clients()) > most && number == 0 {
 			r.notice(fmt.Sprintf("%d clients, and suite %s adds up at most %d updates: each round samples that many", len(sim.Clients()), file.Simulation.Suite, most))
 		}
@@ -236,6 +239,9 @@ func (r *run) open() (at position, err error) {
 		return at, err
 	}
 	start := runs.Start{Inputs: r.inputs, Config: r.opts.Text, Resolved: resolved, Environment: runs.ThisMachine(time.Now())}
+	if start.Data, err = r.about(file); err != nil {
+		return at, err
+	}
 	for _, u := range r.units {
 		start.Units = append(start.Units, u.Unit)
 		start.Rounds += u.file.Rounds
@@ -333,6 +339,11 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 	for _, left := range sim.Outside() {
 		r.notice(fmt.Sprintf("%s, seed %d: %s cannot join: %v", cmp.Or(u.Setting, string(u.file.Job)), u.Seed, left.Client, left.Err))
 	}
+	if state == nil {
+		if err := r.attackFirst(ctx, n, sim); err != nil {
+			return err
+		}
+	}
 	m := newMeter(r.opts.Experiment.Job, u, sim, r.data.Test)
 	var last runs.Round
 	for int(sim.Version()) < u.file.Rounds {
@@ -358,6 +369,19 @@ func (r *run) one(ctx context.Context, n int, state []byte) (err error) {
 	}
 	r.out.Units = append(r.out.Units, UnitResult{Unit: u.Unit, Last: last})
 	return r.close(n, sim, m)
+}
+
+// attackFirst makes the demonstrations of a unit that begins, and a checkpoint, so
+// that a resumed run does not make them again.
+func (r *run) attackFirst(ctx context.Context, n int, sim *simulate.Simulation) error {
+	d, err := r.demonstration(r.units[n], sim)
+	if err != nil || d == nil {
+		return err
+	}
+	if err := r.demonstrate(ctx, d); err != nil {
+		return err
+	}
+	return r.checkpoint(n, sim)
 }
 
 // due reports whether it is time for a checkpoint. The one after a unit's last

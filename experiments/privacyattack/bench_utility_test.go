@@ -32,7 +32,7 @@ func BenchmarkPrivacyUtility(b *testing.B) {
 				view := ViewSum
 				if !math.IsInf(epsilon, 1) {
 					view = ViewPrivate
-					if round.Privacy.NoiseMultiplier, err = privacy.Calibrate(round.Privacy, slots, rounds); err != nil {
+					if round.Privacy.NoiseMultiplier, err = privacy.Calibrate(round.Privacy, usualSlots, rounds); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -50,7 +50,7 @@ func BenchmarkPrivacyUtility(b *testing.B) {
 							updates := make([][]float64, clients)
 							for c := range updates {
 								training := models.TrainConfig{LearningRate: 0.5, Epochs: 1, BatchSize: 16, Seed: seed*1_000_000 + r*1000 + uint64(c)}
-								if updates[c], err = localUpdate(b.Context(), model, training, global, set.Train.Subset(parts[c])); err != nil {
+								if updates[c], err = localUpdate(b.Context(), model, training, usualSlots, global, set.Train.Subset(parts[c])); err != nil {
 									b.Fatal(err)
 								}
 							}

@@ -6,7 +6,7 @@
 //   - ViewPrivate: that mean with the noise of a private job.
 //
 // Two attacks are made. Gradient inversion reads an example out of the update of
-// a linear layer (InvertLinear). Membership inference decides whether an example
+// a dense first layer (InvertLinear). Membership inference decides whether an example
 // was trained on, by its loss (Yeom) or by comparing with shadow models that were
 // and were not trained on it (LiRA).
 //

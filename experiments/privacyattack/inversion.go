@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"credence/client"
 	"credence/fl"
@@ -40,7 +41,7 @@ func InvertLinear(update []float64, inputs, outputs int) (x []float64, label int
 		label = 1
 	}
 	if bias[best] == 0 {
-		return nil, 0, errors.New("privacyattack: the update moves no bias")
+		return nil, 0, errNoBias
 	}
 	x = make([]float64, inputs)
 	for i := range x {
@@ -48,6 +49,9 @@ func InvertLinear(update []float64, inputs, outputs int) (x []float64, label int
 	}
 	return x, label, nil
 }
+
+// errNoBias says that nothing can be read out of an update.
+var errNoBias = errors.New("privacyattack: the update moves no bias")
 
 // Cosine returns the cosine similarity of two vectors, 0 if one of them is 0.
 func Cosine(a, b []float64) float64 {
@@ -63,90 +67,211 @@ func Cosine(a, b []float64) float64 {
 	return ab / math.Sqrt(aa*bb)
 }
 
+// InversionOptions are what Invert attacks.
+type InversionOptions struct {
+	Round    Round
+	Model    models.Spec        // linear, logistic, softmax or mlp
+	Training models.TrainConfig // of a client; of it, one step is taken
+	Params   []float32          // the model that the round starts from
+	Trials   int                // rounds that are attacked, at least 1
+	// Rows is how many of its rows each client takes its step on; fewer where it
+	// has fewer. One is the attack at its strongest.
+	Rows int
+	Keep int // trials whose Pictures are kept
+}
+
 // InversionResult is how well examples were read out of a view.
 type InversionResult struct {
 	View    View
 	Epsilon string // of the round towards the victim
-	// Similarity is the mean cosine similarity of reconstruction and truth.
-	Similarity float64
-	// Baseline is that of the mean image, which needs no attack.
+	// Similarity is the mean over the trials of the cosine similarity of the
+	// reconstruction and the victim's row that is nearest to it.
+	Similarity, SimilarityLow, SimilarityHigh float64
+	// Baseline is that of the mean row, which needs no attack.
 	Baseline float64
-	// Identified is the share of reconstructions to which, among all examples, the
-	// victim's is the most similar; Chance is that of guessing.
-	Identified, Chance float64
-	// Labels is the share of labels that were read.
-	Labels float64
-	Trials int
-	// Example and Reconstruction are of the first trial.
-	Example, Reconstruction []float64
+	// Identified is the share of reconstructions to which, among all candidates,
+	// a row of the victim's is the most similar; Chance is that of guessing.
+	Identified, IdentifiedLow, IdentifiedHigh, Chance float64
+	// Labels is the share of reconstructions whose label is one of the victim's.
+	Labels   float64
+	Trials   int
+	Pictures []Picture // of the first trials
 }
 
-// Invert lets clients of one example each take one step of gradient descent from
-// the initial softmax model, and reads the victim's example out of each view. In
-// every trial the clients' examples are drawn anew from data.
-func Invert(ctx context.Context, round Round, data fl.Examples, trials int) ([]InversionResult, error) {
-	model, err := models.New(models.Spec{Kind: models.Softmax, Inputs: data.Features, Classes: data.Classes})
+// Picture is what one trial recovered, in the features that a model trains on.
+type Picture struct {
+	Original, Recovered []float64
+	Label, Read         int
+}
+
+// maxCandidates bounds the rows that a reconstruction is compared with.
+const maxCandidates = 2000
+
+// Check refuses what Invert cannot attack, before it takes any time.
+func (o InversionOptions) Check(clients []fl.Examples) error {
+	switch {
+	case o.Model.Kind == models.CNN:
+		return errors.New("privacyattack: inversion reads a dense first layer, and a cnn begins with a convolution")
+	case o.Trials < 1 || o.Rows < 1:
+		return fmt.Errorf("privacyattack: %d trials with %d rows of a client: want at least 1 of both", o.Trials, o.Rows)
+	case len(clients) < o.Round.Clients:
+		return fmt.Errorf("privacyattack: %d clients hold rows: a round of %d needs more", len(clients), o.Round.Clients)
+	}
+	return nil
+}
+
+// Invert lets a cohort take one step of training on rows of their own, and reads
+// an example of the victim's out of each view of what they send. Every trial
+// draws the cohort, its victim and the rows anew from clients' rows.
+//
+// Intervals are of 95 %: the normal one of a mean over the trials, and Wilson's
+// (1927) of a share.
+func Invert(ctx context.Context, o InversionOptions, clients []fl.Examples) ([]InversionResult, error) {
+	if err := o.Check(clients); err != nil {
+		return nil, err
+	}
+	model, err := models.New(o.Model)
 	if err != nil {
 		return nil, err
 	}
-	if trials < 1 || data.Rows < round.Clients {
-		return nil, fmt.Errorf("privacyattack: %d trials with %d examples for %d clients", trials, data.Rows, round.Clients)
+	if err := model.CheckParameters(o.Params); err != nil {
+		return nil, err
 	}
-	rows, average := vectors(data)
-	global := make([]float32, model.NumParameters())
-	rng := rand.New(rand.NewPCG(round.Seed, 1))
+	training := o.Training
+	training.Steps, training.Epochs, training.BatchSize, training.EarlyStop = 1, 0, 0, models.EarlyStop{}
+	rng := rand.New(rand.NewPCG(o.Round.Seed, 1))
+	pool := newCandidates(clients, rng)
 	out := make([]InversionResult, 0, 3)
+	similar := make([][]float64, len(Views()))
 	for _, view := range Views() {
-		epsilon, err := round.Epsilon(view, len(global))
+		epsilon, err := o.Round.Epsilon(view, len(o.Params))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, InversionResult{View: view, Epsilon: epsilon, Chance: 1 / float64(data.Rows), Trials: trials})
+		out = append(out, InversionResult{View: view, Epsilon: epsilon, Trials: o.Trials})
 	}
-	for trial := range trials {
-		picked := rng.Perm(data.Rows)[:round.Clients]
-		updates := make([][]float64, round.Clients)
-		for i, row := range picked {
-			if updates[i], err = oneStep(ctx, model, global, data.Subset([]int{row})); err != nil {
+	for trial := range o.Trials {
+		cohort := rng.Perm(len(clients))[:o.Round.Clients]
+		updates := make([][]float64, len(cohort))
+		var own fl.Examples
+		for i, c := range cohort {
+			rows := clients[c].Subset(rng.Perm(clients[c].Rows)[:min(o.Rows, clients[c].Rows)])
+			if i == 0 {
+				own = rows
+			}
+			here := training
+			here.Seed += uint64(trial)<<20 + uint64(i)
+			if updates[i], err = localUpdate(ctx, model, here, o.Round.slots(), o.Params, rows); err != nil {
 				return nil, err
 			}
 		}
-		victim := picked[0]
-		here := round
+		here := o.Round
 		here.Seed += uint64(trial)
 		for i := range out {
 			seen, err := here.See(out[i].View, updates)
 			if err != nil {
 				return nil, err
 			}
-			x, label, err := InvertLinear(seen, data.Features, data.Classes)
+			x, label, err := read(model, seen)
 			if err != nil {
 				return nil, err
 			}
-			out[i].add(rows, average, victim, x, label == int(data.Y[victim]), trial == 0)
+			similar[i] = append(similar[i], out[i].add(pool, own, x, label, trial < o.Keep))
 		}
+	}
+	for i := range out {
+		r := &out[i]
+		for _, sum := range []*float64{&r.Baseline, &r.Identified, &r.Chance, &r.Labels} {
+			*sum /= float64(o.Trials)
+		}
+		r.Similarity, r.SimilarityLow, r.SimilarityHigh = normalInterval(similar[i])
+		r.IdentifiedLow, r.IdentifiedHigh = wilson(r.Identified, o.Trials)
 	}
 	return out, nil
 }
 
-func (r *InversionResult) add(rows [][]float64, average []float64, victim int, x []float64, label, first bool) {
-	share := 1 / float64(r.Trials)
-	own := Cosine(x, rows[victim])
-	r.Similarity += share * own
-	r.Baseline += share * Cosine(average, rows[victim])
-	nearest := true
+// read inverts the first layer and takes the label from the last one's biases.
+// An update that moves no bias shows nothing: zeros.
+func read(model *models.Model, update []float64) (x []float64, label int, err error) {
+	first := model.Tensors()[0]
+	outputs, inputs := first.Shape[0], first.Length/first.Shape[0]
+	x, label, err = InvertLinear(update, inputs, outputs)
+	if errors.Is(err, errNoBias) {
+		return make([]float64, inputs), 0, nil
+	}
+	if err != nil || len(model.Spec().Hidden) == 0 {
+		return x, label, err
+	}
+	label = 0
+	last := update[len(update)-model.Spec().Classes:]
+	for c, g := range last {
+		if g > last[label] {
+			label = c
+		}
+	}
+	return x, label, nil
+}
+
+// add counts one trial, in sums that Invert divides, and returns the similarity
+// that it reached.
+func (r *InversionResult) add(pool candidates, own fl.Examples, x []float64, label int, keep bool) float64 {
+	rows, _ := vectors(own)
+	best, at, base := math.Inf(-1), 0, math.Inf(-1)
 	for i, row := range rows {
-		nearest = nearest && (i == victim || Cosine(x, row) < own)
+		if c := Cosine(x, row); c > best {
+			best, at = c, i
+		}
+		base = max(base, Cosine(pool.mean, row))
+	}
+	r.Baseline += base
+	nearest, others := true, 0
+	for _, row := range pool.rows {
+		if slices.ContainsFunc(rows, func(o []float64) bool { return slices.Equal(o, row) }) {
+			continue
+		}
+		others++
+		nearest = nearest && Cosine(x, row) < best
 	}
 	if nearest {
-		r.Identified += share
+		r.Identified++
 	}
-	if label {
-		r.Labels += share
+	r.Chance += float64(len(rows)) / float64(len(rows)+others)
+	if slices.Contains(own.Y, int32(label)) { // #nosec G115 -- below the number of classes
+		r.Labels++
 	}
-	if first {
-		r.Example, r.Reconstruction = rows[victim], x
+	if keep {
+		r.Pictures = append(r.Pictures, Picture{Original: rows[at], Recovered: x, Label: int(own.Y[at]), Read: label})
 	}
+	return best
+}
+
+// candidates are the rows that a reconstruction could be of.
+type candidates struct {
+	rows [][]float64
+	mean []float64
+}
+
+func newCandidates(clients []fl.Examples, rng *rand.Rand) candidates {
+	type place struct{ client, row int }
+	var all []place
+	for c, rows := range clients {
+		for i := range rows.Rows {
+			all = append(all, place{c, i})
+		}
+	}
+	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	var out candidates
+	for _, p := range all[:min(len(all), maxCandidates)] {
+		row, _ := vectors(clients[p.client].Subset([]int{p.row}))
+		out.rows = append(out.rows, row[0])
+	}
+	out.mean = make([]float64, len(out.rows[0]))
+	for _, row := range out.rows {
+		for j, v := range row {
+			out.mean[j] += v / float64(len(out.rows))
+		}
+	}
+	return out
 }
 
 // vectors returns the rows of a data set and their mean.
@@ -163,13 +288,8 @@ func vectors(data fl.Examples) (rows [][]float64, mean []float64) {
 	return rows, mean
 }
 
-// oneStep is the update of one gradient step over all of the rows.
-func oneStep(ctx context.Context, model *models.Model, global []float32, rows fl.Examples) ([]float64, error) {
-	return localUpdate(ctx, model, models.TrainConfig{LearningRate: 1, Steps: 1}, global, rows)
-}
-
 // localUpdate is a node's own local work (client.LocalWork) from a model.
-func localUpdate(ctx context.Context, model *models.Model, training models.TrainConfig, global []float32, rows fl.Examples) ([]float64, error) {
+func localUpdate(ctx context.Context, model *models.Model, training models.TrainConfig, slots int, global []float32, rows fl.Examples) ([]float64, error) {
 	w := client.LocalWork{
 		Model: model, Training: training, Train: rows, Rounds: 1,
 		Strategy: fl.StrategySpec{Name: fl.FedAvg, ServerLearningRate: 1, Weighting: fl.WeightUniform},

@@ -107,8 +107,11 @@ type MembershipResult struct {
 	YeomAUC       float64
 	LiRAAdvantage float64 // with shadow models
 	LiRAAUC       float64
-	Accuracy      float64 // of the model that is seen, on rows nobody trained on
-	Decisions     int     // examples decided upon, over all runs
+	// YeomLow to LiRAHigh are 95 % intervals of the areas (AUCInterval).
+	YeomLow, YeomHigh, LiRALow, LiRAHigh float64
+	YeomCurve, LiRACurve                 [][2]float64 // ROC
+	Accuracy                             float64      // of the model that is seen, on rows nobody trained on
+	Decisions                            int          // examples decided upon, over all runs
 }
 
 // Membership attacks rounds of training in which a victim holds a random half of
@@ -120,20 +123,16 @@ type MembershipResult struct {
 // logit-scaled confidence with those of shadow rounds that did and did not train
 // on it.
 func Membership(ctx context.Context, o MembershipOptions, data fl.Examples) ([]MembershipResult, error) {
-	need := o.Targets + (o.Round.Clients-1)*o.Others
-	switch {
-	case o.Targets < 4 || o.Others < 1 || o.Runs < 1 || o.Shadows < 4:
-		return nil, fmt.Errorf("privacyattack: %d targets, %d rows of others, %d runs, %d shadows: want at least 4, 1, 1 and 4", o.Targets, o.Others, o.Runs, o.Shadows)
-	case data.Rows < 2*need:
-		return nil, fmt.Errorf("privacyattack: %d rows: want at least %d, twice what the clients hold", data.Rows, 2*need)
+	if err := o.Check(data.Rows); err != nil {
+		return nil, err
 	}
 	m, err := newMembership(o, data)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]MembershipResult, 0, 3)
-	for _, view := range Views() {
-		r, err := m.attack(ctx, view)
+	for v := range Views() {
+		r, err := m.attack(ctx, v)
 		if err != nil {
 			return nil, err
 		}
@@ -142,18 +141,32 @@ func Membership(ctx context.Context, o MembershipOptions, data fl.Examples) ([]M
 	return out, nil
 }
 
+// Check refuses options that no data, or not the given number of rows, fit.
+func (o MembershipOptions) Check(rows int) error {
+	need := o.Targets + (o.Round.Clients-1)*o.Others
+	switch {
+	case o.Targets < 4 || o.Others < 1 || o.Runs < 1 || o.Shadows < 4:
+		return fmt.Errorf("privacyattack: %d targets, %d rows of others, %d runs, %d shadows: want at least 4, 1, 1 and 4", o.Targets, o.Others, o.Runs, o.Shadows)
+	case rows < 2*need:
+		return fmt.Errorf("privacyattack: %d rows: want at least %d, twice what the clients hold", rows, 2*need)
+	}
+	return nil
+}
+
 type membership struct {
 	o                     MembershipOptions
 	model                 *models.Model
 	global                []float32
 	targets, pool, unseen fl.Examples
-	updates               map[uint64]simulated // the same for every view
+	rounds                map[uint64]observed // by seed
 }
 
-// simulated is one round before anybody looks: who was in, and the updates.
-type simulated struct {
-	in      []bool
-	updates [][]float64
+// observed is what the views show of one round: who was in, and for each view
+// the targets' losses under the model that it shows.
+type observed struct {
+	in       []bool
+	losses   [][]float64
+	accuracy []float64
 }
 
 func newMembership(o MembershipOptions, data fl.Examples) (*membership, error) {
@@ -164,22 +177,19 @@ func newMembership(o MembershipOptions, data fl.Examples) (*membership, error) {
 	order := rand.New(rand.NewPCG(o.Round.Seed, 2)).Perm(data.Rows)
 	cut := data.Rows - min(data.Rows/5, 400)
 	return &membership{
-		o: o, model: model, global: model.Init(o.Round.Seed), updates: map[uint64]simulated{},
+		o: o, model: model, global: model.Init(o.Round.Seed), rounds: map[uint64]observed{},
 		targets: data.Subset(order[:o.Targets]), pool: data.Subset(order[o.Targets:cut]), unseen: data.Subset(order[cut:]),
 	}, nil
 }
 
 // simulate makes the updates of a round: the victim's half of the targets and the
 // other clients' rows are drawn from the seed.
-func (m *membership) simulate(ctx context.Context, seed uint64) (simulated, error) {
-	if s, done := m.updates[seed]; done {
-		return s, nil
-	}
+func (m *membership) simulate(ctx context.Context, seed uint64) (in []bool, updates [][]float64, err error) {
 	rng := rand.New(rand.NewPCG(m.o.Round.Seed, seed))
-	s := simulated{in: make([]bool, m.o.Targets)}
+	in = make([]bool, m.o.Targets)
 	half := rng.Perm(m.o.Targets)[:m.o.Targets/2]
 	for _, i := range half {
-		s.in[i] = true
+		in[i] = true
 	}
 	others := rng.Perm(m.pool.Rows)
 	for c := range m.o.Round.Clients {
@@ -189,48 +199,58 @@ func (m *membership) simulate(ctx context.Context, seed uint64) (simulated, erro
 		}
 		training := m.o.Training
 		training.Seed += seed*1000 + uint64(c)
-		update, err := localUpdate(ctx, m.model, training, m.global, rows)
+		update, err := localUpdate(ctx, m.model, training, m.o.Round.slots(), m.global, rows)
 		if err != nil {
-			return s, err
+			return nil, nil, err
 		}
-		s.updates = append(s.updates, update)
+		updates = append(updates, update)
 	}
-	m.updates[seed] = s
-	return s, nil
+	return in, updates, nil
 }
 
-// observe returns the losses of the targets under the model that a view of a
-// round shows, and who was in.
-func (m *membership) observe(ctx context.Context, view View, seed uint64) (losses []float64, in []bool, accuracy float64, err error) {
-	s, err := m.simulate(ctx, seed)
-	if err != nil {
-		return nil, nil, 0, err
+// observe makes a round, unless it was made before, and looks at it in every view.
+// Only what is seen is kept: the updates of many rounds are large.
+func (m *membership) observe(ctx context.Context, seed uint64) (o observed, err error) {
+	if o, done := m.rounds[seed]; done {
+		return o, nil
+	}
+	var updates [][]float64
+	if o.in, updates, err = m.simulate(ctx, seed); err != nil {
+		return o, err
 	}
 	round := m.o.Round
 	round.Seed += seed
-	seen, err := round.See(view, s.updates)
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	params := make([]float32, len(seen))
-	for i := range params {
-		params[i] = m.global[i] + float32(seen[i])
-	}
-	for i := range m.targets.Rows {
-		e, err := m.model.Evaluate(params, m.targets.Subset([]int{i}))
+	for _, view := range Views() {
+		seen, err := round.See(view, updates)
 		if err != nil {
-			return nil, nil, 0, err
+			return o, err
 		}
-		losses = append(losses, e.LossSum)
+		params := make([]float32, len(seen))
+		for i := range params {
+			params[i] = m.global[i] + float32(seen[i])
+		}
+		var losses []float64
+		for i := range m.targets.Rows {
+			e, err := m.model.Evaluate(params, m.targets.Subset([]int{i}))
+			if err != nil {
+				return o, err
+			}
+			losses = append(losses, e.LossSum)
+		}
+		e, err := m.model.Evaluate(params, m.unseen)
+		if err != nil {
+			return o, err
+		}
+		o.losses = append(o.losses, losses)
+		o.accuracy = append(o.accuracy, float64(e.Correct)/float64(e.Count))
 	}
-	e, err := m.model.Evaluate(params, m.unseen)
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	return losses, s.in, float64(e.Correct) / float64(e.Count), nil
+	m.rounds[seed] = o
+	return o, nil
 }
 
-func (m *membership) attack(ctx context.Context, view View) (MembershipResult, error) {
+// attack decides in view number v.
+func (m *membership) attack(ctx context.Context, v int) (MembershipResult, error) {
+	view := Views()[v]
 	r := MembershipResult{View: view}
 	var err error
 	if r.Epsilon, err = m.o.Round.Epsilon(view, len(m.global)); err != nil {
@@ -239,12 +259,12 @@ func (m *membership) attack(ctx context.Context, view View) (MembershipResult, e
 	// Shadow rounds: confidences of every target, apart for in and out.
 	with, without := make([][]float64, m.o.Targets), make([][]float64, m.o.Targets)
 	for shadow := range m.o.Shadows {
-		losses, in, _, err := m.observe(ctx, view, uint64(1_000_000+shadow))
+		o, err := m.observe(ctx, uint64(1_000_000+shadow)) // #nosec G115 -- counts from 0
 		if err != nil {
 			return r, err
 		}
-		for i, loss := range losses {
-			if in[i] {
+		for i, loss := range o.losses[v] {
+			if o.in[i] {
 				with[i] = append(with[i], confidence(loss))
 			} else {
 				without[i] = append(without[i], confidence(loss))
@@ -254,22 +274,25 @@ func (m *membership) attack(ctx context.Context, view View) (MembershipResult, e
 	spread := deviation(with, without)
 	var yeom, lira []Score
 	for run := range m.o.Runs {
-		losses, in, accuracy, err := m.observe(ctx, view, uint64(run))
+		o, err := m.observe(ctx, uint64(run)) // #nosec G115 -- counts from 0
 		if err != nil {
 			return r, err
 		}
-		r.Accuracy += accuracy / float64(m.o.Runs)
-		for i, loss := range losses {
-			yeom = append(yeom, Score{-loss, in[i]})
+		r.Accuracy += o.accuracy[v] / float64(m.o.Runs)
+		for i, loss := range o.losses[v] {
+			yeom = append(yeom, Score{-loss, o.in[i]})
 			if len(with[i]) == 0 || len(without[i]) == 0 {
 				continue // every shadow says the same of it
 			}
 			// The log of the likelihood ratio of two Gaussians of one variance.
 			c, a, b := confidence(loss), mean(with[i]), mean(without[i])
-			lira = append(lira, Score{((c-b)*(c-b) - (c-a)*(c-a)) / (2 * spread * spread), in[i]})
+			lira = append(lira, Score{((c-b)*(c-b) - (c-a)*(c-a)) / (2 * spread * spread), o.in[i]})
 		}
 	}
 	r.YeomAdvantage, r.YeomAUC, r.LiRAAdvantage, r.LiRAAUC, r.Decisions = Advantage(yeom), AUC(yeom), Advantage(lira), AUC(lira), len(yeom)
+	r.YeomLow, r.YeomHigh = AUCInterval(yeom)
+	r.LiRALow, r.LiRAHigh = AUCInterval(lira)
+	r.YeomCurve, r.LiRACurve = ROC(yeom), ROC(lira)
 	return r, nil
 }
 

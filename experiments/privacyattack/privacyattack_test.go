@@ -26,7 +26,7 @@ var private = fl.Privacy{NoiseMultiplier: 1, Delta: 1e-5, MinHonest: 10}
 // Inversion reads every image and label out of single updates; out of a sum over
 // twenty clients it gets a mean that no image is nearest to; with noise, nothing.
 func TestInversion(t *testing.T) {
-	results, err := Invert(t.Context(), Round{Clients: 20, Clip: fl.Clip{Value: 2, Norm: 2}, Privacy: private, Seed: 3}, digits(t), 20)
+	results, err := Invert(t.Context(), inversionOptions(), owners(digits(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +34,11 @@ func TestInversion(t *testing.T) {
 	for _, r := range results {
 		by[r.View] = r
 		t.Logf("%s: epsilon %s, similarity %.3f (mean image %.3f), identified %.2f (chance %.4f), labels %.2f", r.View, r.Epsilon, r.Similarity, r.Baseline, r.Identified, r.Chance, r.Labels)
-		if len(r.Example) != 64 || len(r.Reconstruction) != 64 {
+		if len(r.Pictures) != 3 || len(r.Pictures[0].Original) != 64 || len(r.Pictures[0].Recovered) != 64 {
 			t.Errorf("%s: no pictures to show", r.View)
+		}
+		if r.SimilarityLow > r.Similarity || r.SimilarityHigh < r.Similarity || r.IdentifiedLow > r.Identified || r.IdentifiedHigh < r.Identified {
+			t.Errorf("%s: figures outside their intervals: %+v", r.View, r)
 		}
 	}
 	if r := by[ViewUpdate]; r.Similarity < 0.999 || r.Identified < 0.99 || r.Labels < 0.99 || r.Epsilon != "infinity" {
@@ -46,6 +49,60 @@ func TestInversion(t *testing.T) {
 	}
 	if r := by[ViewPrivate]; r.Similarity > 0.3 || r.Identified > 0.1 || r.Labels > 0.4 || r.Epsilon != "4.729" {
 		t.Errorf("%+v", r)
+	}
+}
+
+func inversionOptions() InversionOptions {
+	return InversionOptions{
+		Round: Round{Clients: 20, Clip: fl.Clip{Value: 2, Norm: 2}, Privacy: private, Seed: 3},
+		Model: models.Spec{Kind: models.Softmax, Inputs: 64, Classes: 10}, Training: models.TrainConfig{LearningRate: 1, Steps: 1},
+		Params: make([]float32, 650), Trials: 20, Rows: 1, Keep: 3,
+	}
+}
+
+// owners gives every row a client of its own.
+func owners(data fl.Examples) []fl.Examples {
+	out := make([]fl.Examples, data.Rows)
+	for i := range out {
+		out[i] = data.Subset([]int{i})
+	}
+	return out
+}
+
+// The hidden units of a perceptron give the row away as the outputs of a soft-max
+// model do; several rows at a time blur it.
+func TestInversionOfAPerceptron(t *testing.T) {
+	o := inversionOptions()
+	o.Model.Kind, o.Model.Hidden = models.MLP, []int{16}
+	o.Round.Clip = fl.Clip{Value: 1, Norm: 2}
+	model, err := models.New(o.Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Params = model.Init(1)
+	one, err := Invert(t.Context(), o, owners(digits(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := one[0]; r.Similarity < 0.99 || r.Identified < 0.9 || r.Labels < 0.9 {
+		t.Errorf("%+v", r)
+	}
+	data := digits(t)
+	var clients []fl.Examples
+	for i := 0; i+40 <= data.Rows; i += 40 {
+		rows := make([]int, 40)
+		for k := range rows {
+			rows[k] = i + k
+		}
+		clients = append(clients, data.Subset(rows))
+	}
+	o.Rows = 16
+	many, err := Invert(t.Context(), o, clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if many[0].Similarity > one[0].Similarity-0.02 || many[0].Identified > 0.8 {
+		t.Errorf("sixteen rows: %+v", many[0])
 	}
 }
 
@@ -195,11 +252,19 @@ func TestRefusals(t *testing.T) {
 		t.Error("updates of two lengths were added")
 	}
 	data := digits(t)
-	if _, err := Invert(t.Context(), good, data, 0); err == nil {
-		t.Error("no trial")
-	}
-	if _, err := Invert(t.Context(), good, data.Subset([]int{1, 2}), 1); err == nil {
-		t.Error("fewer examples than clients")
+	for name, change := range map[string]func(*InversionOptions){
+		"no trial":       func(o *InversionOptions) { o.Trials = 0 },
+		"no rows":        func(o *InversionOptions) { o.Rows = 0 },
+		"few clients":    func(o *InversionOptions) { o.Round.Clients = data.Rows + 1 },
+		"no model":       func(o *InversionOptions) { o.Model.Kind = "" },
+		"another model":  func(o *InversionOptions) { o.Params = o.Params[1:] },
+		"a convolution?": func(o *InversionOptions) { o.Model.Kind = models.CNN },
+	} {
+		o := inversionOptions()
+		change(&o)
+		if _, err := Invert(t.Context(), o, owners(data)); err == nil {
+			t.Errorf("%s: it was attacked", name)
+		}
 	}
 	for name, change := range map[string]func(*MembershipOptions){
 		"no targets":  func(o *MembershipOptions) { o.Targets = 3 },
@@ -220,5 +285,39 @@ func TestRefusals(t *testing.T) {
 	cancel()
 	if _, err := Membership(cancelled, membershipOptions(), data); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// By hand, and Hanley and McNeil's own example (1982): an area of 0.893 over 51
+// abnormal and 58 normal images has the standard error 0.032.
+func TestFiguresByHand(t *testing.T) {
+	if got := ROC([]Score{{3, true}, {2, false}, {1, true}, {1, false}}); !slices.Equal(got, [][2]float64{{0, 0}, {0, 0.5}, {0.5, 0.5}, {1, 1}}) {
+		t.Errorf("curve %v", got)
+	}
+	if got := ROC(nil); !slices.Equal(got, [][2]float64{{0, 0}, {1, 1}}) {
+		t.Errorf("curve of nothing: %v", got)
+	}
+	var many []Score
+	for i := range 500 {
+		many = append(many, Score{float64(i), i%2 == 0})
+	}
+	if got := ROC(many); len(got) != maxCurve || got[0] != [2]float64{0, 0} || got[maxCurve-1] != [2]float64{1, 1} {
+		t.Errorf("%d points from %v to %v", len(got), got[0], got[len(got)-1])
+	}
+	if low, high := AUCInterval(nil); low != 0 || high != 1 {
+		t.Errorf("interval of nothing: %v to %v", low, high)
+	}
+	if got := hanleyMcNeil(0.893, 51, 58); math.Abs(got-0.032) > 0.001 {
+		t.Errorf("Hanley and McNeil's standard error: %v", got)
+	}
+	low, high := wilson(0.5, 10)
+	if math.Abs(low-0.2366) > 1e-4 || math.Abs(high-0.7634) > 1e-4 {
+		t.Errorf("Wilson's interval of 5 in 10: %v to %v", low, high)
+	}
+	if mid, low, high := normalInterval([]float64{1, 3}); mid != 2 || math.Abs(high-low-2*z95) > 1e-9 {
+		t.Errorf("%v, %v to %v", mid, low, high)
+	}
+	if mid, low, high := normalInterval([]float64{7}); mid != 7 || low != 7 || high != 7 {
+		t.Errorf("of one: %v, %v to %v", mid, low, high)
 	}
 }

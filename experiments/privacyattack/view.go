@@ -30,17 +30,34 @@ type Round struct {
 	// Clients.
 	Privacy fl.Privacy
 	Seed    uint64
+	// Slots and ValueBits are those of the round's ciphertexts; 0: of suite
+	// rlwe4096-d1-v1.
+	Slots, ValueBits int
 }
 
-// The values of the attacked round's ciphertexts: those of suite rlwe4096-d1-v1.
+// The values of a ciphertext of suite rlwe4096-d1-v1.
 const (
-	slots     = 4096
-	valueBits = 16
+	usualSlots = 4096
+	usualBits  = 16
 )
+
+func (r Round) slots() int {
+	if r.Slots == 0 {
+		return usualSlots
+	}
+	return r.Slots
+}
+
+func (r Round) valueBits() int {
+	if r.ValueBits == 0 {
+		return usualBits
+	}
+	return r.ValueBits
+}
 
 // plan returns the plan of a round for updates of the given size.
 func (r Round) plan(size int, private bool) (fl.Plan, error) {
-	shards, err := fl.ShardMap(size, slots)
+	shards, err := fl.ShardMap(size, r.slots())
 	if err != nil {
 		return fl.Plan{}, err
 	}
@@ -51,7 +68,7 @@ func (r Round) plan(size int, private bool) (fl.Plan, error) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	p := fl.Plan{
 		Genesis: any, JobSpec: any, Job: "attacked", Round: 1, EpochKey: any, Epoch: 1, BaseModel: any,
-		Slots: slots, Shards: len(shards), WeightUnit: 1, MinCohort: 2, Clip: r.Clip, ValueBits: valueBits, ProofLevel: fl.ProofNone,
+		Slots: r.slots(), Shards: len(shards), WeightUnit: 1, MinCohort: 2, Clip: r.Clip, ValueBits: r.valueBits(), ProofLevel: fl.ProofNone,
 		Seed: r.Seed, OpenedAt: at, Deadline: at.Add(time.Hour),
 	}
 	for i := range r.Clients {
@@ -102,7 +119,7 @@ func (r Round) See(view View, updates [][]float64) ([]float64, error) {
 	}
 	sums, contributors := make([][]int64, plan.Shards), make([][]fl.NodeID, plan.Shards)
 	for i := range sums {
-		sums[i] = make([]int64, slots)
+		sums[i] = make([]int64, plan.Slots)
 	}
 	var key [32]byte
 	for i := range 8 {

@@ -73,15 +73,15 @@ func equalCounts(a, b [][]int64) bool {
 	return slices.EqualFunc(a, b, func(p, q []int64) bool { return slices.Equal(p, q) })
 }
 
-// ClassNames names the classes of a run's counts: those of a data set that has a
-// name; others are numbered.
+// ClassNames names the classes of a run's counts, as its schema does; numbers
+// stand where a folder does not say.
 func ClassNames(r *results.Run, counts [][]int64) []string {
 	width := 1
 	for _, row := range counts {
 		width = max(width, len(row))
 	}
-	var names []string
-	if r.Experiment != nil && r.Experiment.Data.Set != "" {
+	names := slices.Clone(r.Data.Classes)
+	if len(names) == 0 && r.Experiment != nil && r.Experiment.Data.Set != "" { // folders of earlier versions
 		if set, ok := download.Named(r.Experiment.Data.Set); ok {
 			names = set.Schema().Classes()
 		} else if set, err := datasets.Builtin(r.Experiment.Data.Set); err == nil {

@@ -118,7 +118,11 @@ func Write(w io.Writer, rs []*results.Run, o Options) error {
 			p.Sections = append(p.Sections, made)
 		}
 	}
-	p.Sections = append(p.Sections, x.communication(), x.time(), x.privacy(), x.credits())
+	p.Sections = append(p.Sections, x.communication(), x.time(), x.privacy())
+	if made, ok := x.demonstrations(); ok {
+		p.Sections = append(p.Sections, made)
+	}
+	p.Sections = append(p.Sections, x.credits())
 	if made, ok := x.partition(); ok {
 		p.Sections = append(p.Sections, made)
 	}

@@ -266,7 +266,7 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("set CREDENCE_CHROMIUM=chromium (apt-get install chromium) to look at a report in a browser")
 	}
 	dir := t.TempDir()
-	text := page1(t, demo(t, "two", settings, nil))
+	text := page1(t, attackedRun(t))
 	path := filepath.Join(dir, "report.html")
 	write := func(path, text string) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -16,6 +16,7 @@ type Run struct {
 	Resolved    []byte // with defaults
 	Environment runs.Environment
 	State       runs.State
+	Data        runs.Data // zero for a folder that does not say
 	Units       []runs.Unit
 	Groups      []Group
 	// Experiment is Config read again; nil when this version cannot.
@@ -35,6 +36,8 @@ type Training struct {
 	runs.Unit
 	Rounds  []runs.Round
 	Clients []runs.Client
+	// Demonstrations are what attacks on its first round gave; none unless asked for.
+	Demonstrations []runs.Demonstration
 }
 
 // Load reads a run folder, of a run that ended or goes on.
@@ -46,6 +49,7 @@ func Load(dir string) (*Run, error) {
 	r := &Run{Dir: dir, Name: filepath.Base(dir)}
 	var rounds []runs.Round
 	var clients []runs.Client
+	var attacks []runs.Demonstration
 	for _, read := range []func() error{
 		func() (err error) { r.Config, err = f.Config(); return err },
 		func() (err error) { r.Resolved, err = f.Resolved(); return err },
@@ -54,6 +58,8 @@ func Load(dir string) (*Run, error) {
 		func() (err error) { r.Units, err = f.Units(); return err },
 		func() (err error) { rounds, err = f.Rounds(); return err },
 		func() (err error) { clients, err = f.Clients(); return err },
+		func() (err error) { attacks, err = f.Demonstrations(); return err },
+		func() (err error) { r.Data, err = f.Data(); return err },
 	} {
 		if err := read(); err != nil {
 			return nil, err
@@ -66,11 +72,11 @@ func Load(dir string) (*Run, error) {
 	if e, err := config.Parse(filepath.Join(dir, runs.ConfigFile), r.Config); err == nil {
 		r.Experiment = e
 	}
-	return r, r.group(rounds, clients)
+	return r, r.group(rounds, clients, attacks)
 }
 
 // group sorts the rows by cell and repeat, in the order of the units.
-func (r *Run) group(rounds []runs.Round, clients []runs.Client) error {
+func (r *Run) group(rounds []runs.Round, clients []runs.Client, attacks []runs.Demonstration) error {
 	type key struct{ cell, repeat int }
 	place := map[key][2]int{}
 	for _, u := range r.Units {
@@ -107,6 +113,13 @@ func (r *Run) group(rounds []runs.Round, clients []runs.Client) error {
 		}
 		t.Clients = append(t.Clients, row)
 	}
+	for _, row := range attacks {
+		t, err := training(row.Cell, row.Repeat)
+		if err != nil {
+			return err
+		}
+		t.Demonstrations = append(t.Demonstrations, row)
+	}
 	// Trainings that have not begun are no part of the figures.
 	for i := range r.Groups {
 		r.Groups[i].Trainings = slices.DeleteFunc(r.Groups[i].Trainings, func(t Training) bool { return len(t.Rounds) == 0 })
@@ -122,6 +135,17 @@ func (g Group) Seeds() []uint64 {
 		out[i] = t.Seed
 	}
 	return out
+}
+
+// Demonstrations are the attacks on the privacy of a group, of its first training
+// that has any.
+func (g Group) Demonstrations() []runs.Demonstration {
+	for _, t := range g.Trainings {
+		if len(t.Demonstrations) > 0 {
+			return t.Demonstrations
+		}
+	}
+	return nil
 }
 
 // Label names a group: its setting, its run, or both where several runs are

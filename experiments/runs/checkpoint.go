@@ -14,12 +14,13 @@ import (
 
 // A checkpoint is one line of JSON, then the payload.
 type checkpoint struct {
-	Version int       `json:"version"` // 1
-	Rounds  int       `json:"rounds"`  // made, over all units
-	Metrics int64     `json:"metrics"` // bytes of metrics.jsonl that belong to them
-	Clients int64     `json:"clients"` // bytes of clients.jsonl
-	Length  int       `json:"length"`  // bytes of the payload
-	SHA256  fl.Digest `json:"sha256"`  // of the payload
+	Version int       `json:"version"`                  // 1
+	Rounds  int       `json:"rounds"`                   // made, over all units
+	Metrics int64     `json:"metrics"`                  // bytes of metrics.jsonl that belong to them
+	Clients int64     `json:"clients"`                  // bytes of clients.jsonl
+	Attacks int64     `json:"demonstrations,omitempty"` // bytes of demonstrations.jsonl
+	Length  int       `json:"length"`                   // bytes of the payload
+	SHA256  fl.Digest `json:"sha256"`                   // of the payload
 
 	payload []byte
 }
@@ -36,7 +37,7 @@ func (w *Writer) Checkpoint(payload []byte) error {
 	for _, f := range []struct {
 		file *os.File
 		size *int64
-	}{{w.metrics, &c.Metrics}, {w.clients, &c.Clients}} {
+	}{{w.metrics, &c.Metrics}, {w.clients, &c.Clients}, {w.attacks, &c.Attacks}} {
 		if err := f.file.Sync(); err != nil {
 			return fmt.Errorf("writing a checkpoint: %w", err)
 		}
@@ -97,7 +98,7 @@ func decodeCheckpoint(text []byte) (checkpoint, error) {
 	switch {
 	case c.Version != 1:
 		return checkpoint{}, fmt.Errorf("a checkpoint of version %d: this program reads version 1", c.Version)
-	case c.Rounds < 0 || c.Metrics < 0 || c.Clients < 0:
+	case c.Rounds < 0 || c.Metrics < 0 || c.Clients < 0 || c.Attacks < 0:
 		return checkpoint{}, errors.New("a checkpoint with a negative number")
 	case c.Length != len(payload) || c.SHA256 != fl.DigestBytes(payload):
 		return checkpoint{}, errors.New("the checkpoint is damaged: its contents do not match their digest")

@@ -7,11 +7,14 @@
 //	resolved.yaml     the same with every default written out
 //	environment.json  Environment: version, revision, Go, system, processor
 //	seeds.json        []Unit: every training of the run, its settings and seed
+//	data.json         Data: what the rows are: names of classes and features
 //	state.json        State: running, done, stopped or failed, and why
 //	metrics.jsonl     Round, one JSON object a line, in the order of the work
 //	metrics.parquet   the same rows; written when the run stops or ends
 //	clients.jsonl     Client, one a line, written when its training ends
 //	clients.parquet   the same rows
+//	demonstrations.jsonl  Demonstration, one a line: attacks on privacy, where the
+//	                  file asks for some
 //	models/           cNNN-rNNN.safetensors: the last model of each unit
 //	checkpoint        what a stopped run goes on from
 //	lock              held by the program that writes
@@ -67,6 +70,13 @@
 //	rounds, declined, refused           rounds whose sum it is in; others
 //	loss, accuracy    of the last model on the client's own rows, held-out ones if it has any
 //	seconds_train, bytes_up, credits    summed over the rounds
+//
+// # The columns of demonstrations
+//
+// They are those of Demonstration: an attack on one view of the first round of a
+// setting, with its first seed. They are JSON lines only, for they hold lists:
+//
+//	pd.read_json("runs/digits/demonstrations.jsonl", lines=True)
 //
 // # What it trusts
 //

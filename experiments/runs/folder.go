@@ -19,11 +19,13 @@ const (
 	EnvironmentFile = "environment.json"
 	SeedsFile       = "seeds.json"
 	StateFile       = "state.json"
+	DataFile        = "data.json"
 	MetricsLines    = "metrics.jsonl"
 	MetricsParquet  = "metrics.parquet"
 	ClientsLines    = "clients.jsonl"
 	ClientsParquet  = "clients.parquet"
 	ModelsFolder    = "models"
+	AttacksLines    = "demonstrations.jsonl"
 	checkpointFile  = "checkpoint"
 	lockName        = "lock"
 )
@@ -85,6 +87,20 @@ func (f *Folder) Rounds() ([]Round, error) {
 // Clients returns the rows of clients, as Rounds does.
 func (f *Folder) Clients() ([]Client, error) {
 	return readLines[Client](filepath.Join(f.dir, ClientsLines))
+}
+
+// Demonstrations returns what attacks on privacy gave, as Rounds does.
+func (f *Folder) Demonstrations() ([]Demonstration, error) {
+	return readLines[Demonstration](filepath.Join(f.dir, AttacksLines))
+}
+
+// Data returns what a run's rows are; zero for a folder of a program that did
+// not write it.
+func (f *Folder) Data() (d Data, err error) {
+	if _, err := os.Stat(filepath.Join(f.dir, DataFile)); errors.Is(err, fs.ErrNotExist) {
+		return d, nil
+	}
+	return d, f.read(DataFile, &d)
 }
 
 // ModelPath is where the last model of a unit is, once it ended.

@@ -299,9 +299,11 @@ func FuzzCheckpoint(f *testing.F) {
 func FuzzRows(f *testing.F) {
 	f.Add([]byte(`{"run":"a","round":1,"test_accuracy":null}` + "\n"))
 	f.Add([]byte("{}\n{}\n"))
+	f.Add([]byte(`{"run":"a","attack":"inversion","epsilon":null,"curve":[[0,1]],"pictures":[{"original":[0.5],"recovered":[1],"label":3,"read":1}]}` + "\n"))
 	f.Fuzz(func(_ *testing.T, text []byte) {
 		_, _ = decodeLines[Round](bytes.NewReader(text))
 		_, _ = decodeLines[Client](bytes.NewReader(text))
+		_, _ = decodeLines[Demonstration](bytes.NewReader(text))
 	})
 }
 
@@ -315,5 +317,40 @@ func TestResumeRefusesOtherMatrixProducts(t *testing.T) {
 	must(t, w.Finish(Stopped, ""))
 	if _, _, err := Resume(dir, s.Config, inputs); err == nil || !strings.Contains(err.Error(), "matrix products of another") {
 		t.Errorf("resumed: %v", err)
+	}
+}
+
+// Demonstrations and what the rows are come back; those after the checkpoint are
+// dropped when the run goes on.
+func TestDemonstrationsAreReadBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	s := start("job: a\nseed: 1\n")
+	s.Data = Data{Name: "digits", Train: 5, Classes: []string{"nought", "one"}, Height: 2, Width: 1, Channels: 1}
+	w, err := Create(dir, s)
+	must(t, err)
+	half := 0.5
+	kept := []Demonstration{{Run: "a", Attack: AttackMembership, View: "secure sum", AUC: &half, Curve: [][2]float64{{0, 0}, {1, 1}}, Pictures: []Recovered{{Original: []float32{1}, Recovered: []float32{0.25}, Read: 1}}}}
+	must(t, w.AddDemonstrations(kept))
+	must(t, w.Checkpoint([]byte("x")))
+	must(t, w.AddDemonstrations(kept))
+	must(t, w.Finish(Stopped, ""))
+	w, _, err = Resume(dir, s.Config, s.Inputs)
+	must(t, err)
+	must(t, w.Finish(Done, ""))
+	f, err := Open(dir)
+	must(t, err)
+	got, err := f.Demonstrations()
+	must(t, err)
+	if diff := cmp.Diff(kept, got); diff != "" {
+		t.Error(diff)
+	}
+	data, err := f.Data()
+	must(t, err)
+	if diff := cmp.Diff(s.Data, data); diff != "" {
+		t.Error(diff)
+	}
+	must(t, os.Remove(filepath.Join(dir, DataFile))) // as a folder of an earlier program
+	if data, err := f.Data(); err != nil || data.Name != "" {
+		t.Errorf("%+v, %v", data, err)
 	}
 }

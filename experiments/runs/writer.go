@@ -83,6 +83,7 @@ type Start struct {
 	Inputs
 	Config, Resolved []byte // YAML
 	Environment      Environment
+	Data             Data
 	Units            []Unit
 	Rounds           int // over all units
 }
@@ -93,6 +94,7 @@ type Writer struct {
 	state            State
 	lock             *os.File
 	metrics, clients *os.File
+	attacks          *os.File
 }
 
 // Create makes the folder of a new run, which must not exist or be empty.
@@ -123,7 +125,7 @@ func Create(dir string, s Start) (_ *Writer, err error) {
 		value any
 	}{
 		{ConfigFile, s.Config, nil}, {ResolvedFile, s.Resolved, nil},
-		{EnvironmentFile, nil, s.Environment}, {SeedsFile, nil, s.Units}, {StateFile, nil, w.state},
+		{EnvironmentFile, nil, s.Environment}, {SeedsFile, nil, s.Units}, {DataFile, nil, s.Data}, {StateFile, nil, w.state},
 	} {
 		if f.value != nil {
 			if f.bytes, err = json.MarshalIndent(f.value, "", "  "); err != nil {
@@ -135,7 +137,7 @@ func Create(dir string, s Start) (_ *Writer, err error) {
 			return nil, err
 		}
 	}
-	return w, w.openLines(0, 0)
+	return w, w.openLines(checkpoint{})
 }
 
 // Resume opens the folder of a run that stopped, to go on from its last
@@ -186,7 +188,7 @@ func Resume(dir string, config []byte, inputs Inputs) (_ *Writer, payload []byte
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := w.openLines(c.Metrics, c.Clients); err != nil {
+	if err := w.openLines(c); err != nil {
 		return nil, nil, err
 	}
 	w.state.State, w.state.Reason, w.state.Rounds = Running, "", c.Rounds
@@ -215,13 +217,13 @@ func (w *Writer) takeLock() (err error) {
 	return nil
 }
 
-// openLines opens the row files cut to the given lengths.
-func (w *Writer) openLines(metrics, clients int64) (err error) {
+// openLines opens the row files cut to the lengths of a checkpoint.
+func (w *Writer) openLines(c checkpoint) (err error) {
 	for _, f := range []struct {
 		file **os.File
 		name string
 		size int64
-	}{{&w.metrics, MetricsLines, metrics}, {&w.clients, ClientsLines, clients}} {
+	}{{&w.metrics, MetricsLines, c.Metrics}, {&w.clients, ClientsLines, c.Clients}, {&w.attacks, AttacksLines, c.Attacks}} {
 		if *f.file, err = os.OpenFile(filepath.Join(w.dir, f.name), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 			return fmt.Errorf("opening the run's rows: %w", err)
 		}
@@ -253,6 +255,16 @@ func (w *Writer) AddRound(r Round) error {
 func (w *Writer) AddClients(rows []Client) error {
 	for _, c := range rows {
 		if err := appendLine(w.clients, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddDemonstrations appends what attacks on privacy gave.
+func (w *Writer) AddDemonstrations(rows []Demonstration) error {
+	for _, d := range rows {
+		if err := appendLine(w.attacks, d); err != nil {
 			return err
 		}
 	}
@@ -297,7 +309,7 @@ func (w *Writer) Finish(state, reason string) error {
 
 func (w *Writer) closeFiles() error {
 	var err error
-	for _, f := range []*os.File{w.metrics, w.clients, w.lock} {
+	for _, f := range []*os.File{w.metrics, w.clients, w.attacks, w.lock} {
 		if f != nil {
 			err = errors.Join(err, f.Close())
 		}

@@ -19,6 +19,7 @@ import (
 type demoOptions struct {
 	dir    string
 	data   string
+	rows   int
 	rounds int
 	keep   bool
 	suite  string
@@ -59,6 +60,7 @@ folder again.`,
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "new folder for the parties (default: ./credence-demo or, if that is taken, a numbered one beside it)")
 	f.StringVar(&o.data, "data", datasets.BreastCancer, "data set: breast-cancer or digits")
+	f.IntVar(&o.rows, "rows", 0, "train on this many of the data set's rows (default: all)")
 	f.IntVar(&o.rounds, "rounds", 12, "encrypted rounds (at proof level trained the default is 6, or 8 on digits)")
 	f.BoolVar(&o.keep, "keep", false, "keep the federation running at the end, until Ctrl-C")
 	f.StringVar(&o.suite, "suite", "rlwe4096-d1-v1", "encryption suite")
@@ -75,6 +77,9 @@ func (a *app) demo(ctx context.Context, o demoOptions, data demoData) (err error
 	}
 	if err := fl.ProofLevel(o.proof).Validate(); err != nil {
 		return usagef("--proof: %w", err)
+	}
+	if o.rows != 0 && o.rows < demoLeastRows {
+		return usagef("--rows %d: want %d or more, or 0 for all", o.rows, demoLeastRows)
 	}
 	dir, err := newFolder(o.dir, "credence-demo")
 	if err != nil {

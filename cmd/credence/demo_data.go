@@ -13,6 +13,9 @@ import (
 	"credence/models"
 )
 
+// demoLeastRows are enough to give everybody a few rows of two classes.
+const demoLeastRows = 100
+
 // demoData is what the demonstration shows on one of the built-in sets.
 type demoData struct {
 	set    string // of datasets.BuiltinNames
@@ -20,7 +23,7 @@ type demoData struct {
 	cast   string // what the four are called
 	kind   models.Kind
 	alpha  float64 // of the Dirichlet division: the smaller, the less alike
-	least  int     // rows that each of the four has at least
+	least  int     // rows that each of the four has at least, of all
 	// The training that is proven at level trained: full-batch steps.
 	rate          float64
 	steps, rounds int

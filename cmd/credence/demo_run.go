@@ -108,7 +108,16 @@ func (d *demo) prepare() error {
 	if d.set, err = datasets.Builtin(d.data.set); err != nil {
 		return err
 	}
-	if d.parts, err = datasets.Dirichlet(d.set.Train, len(hospitals), d.data.alpha, d.data.least, d.opts.seed); err != nil {
+	least := d.data.least
+	if rows := d.opts.rows; rows > 0 && rows < d.set.Train.Rows {
+		first := make([]int, rows)
+		for i := range first {
+			first[i] = i
+		}
+		d.set.Train = d.set.Train.Subset(first)
+		least = min(least, rows/8)
+	}
+	if d.parts, err = datasets.Dirichlet(d.set.Train, len(hospitals), d.data.alpha, least, d.opts.seed); err != nil {
 		return err
 	}
 	tests, err := datasets.IID(d.set.Test, len(hospitals), d.opts.seed)

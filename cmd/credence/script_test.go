@@ -29,13 +29,6 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
-		// [full]: what takes longer runs with CREDENCE_FULL=1.
-		Condition: func(name string) (bool, error) {
-			if name != "full" {
-				return false, fmt.Errorf("no condition %q: use full", name)
-			}
-			return os.Getenv("CREDENCE_FULL") == "1", nil
-		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "freeport": freePort, "listening": listening, "clinics": clinics, "capture": capture, "garble": garble, "appears": appears,
 		},

@@ -76,6 +76,9 @@ func TestClipAndBar(t *testing.T) {
 	if got := clip("äöüß", 3); got != "äö…" {
 		t.Errorf("clip: %q", got)
 	}
+	if got := folded("äöü ß x  longer", 5); got != "äöü ß\nx\nlonger" {
+		t.Errorf("folded: %q", got)
+	}
 	if got := bar(1, 2, 4) + bar(0, 0, 2) + bar(9, 3, 2); got != "━━────━━" {
 		t.Errorf("bar: %q", got)
 	}

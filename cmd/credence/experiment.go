@@ -14,6 +14,7 @@ import (
 
 	"credence/experiments/config"
 	"credence/experiments/driver"
+	"credence/experiments/results"
 )
 
 func newExperiment(a *app) *cobra.Command {
@@ -70,7 +71,7 @@ func newExperimentRun(a *app) *cobra.Command {
 out to a new folder: the file, the environment, one row of metrics a round as
 JSON lines and Parquet, one row a client, the last models.
 
-Ctrl-C ends it after the present round's clients and keeps what was done. A run
+Ctrl-C ends it within a client's work and keeps the rounds that were done. A run
 that was stopped or killed goes on with --resume, to the same results.`,
 		Example: `  credence experiment run experiment.yaml
   credence experiment run experiment.yaml --dir runs/second --workers 4
@@ -170,7 +171,15 @@ func (a *app) experimentTable(sum driver.Summary) {
 	if attacked {
 		t.head = append(t.head, ">Attack success")
 	}
+	settings := make([]string, 0, len(sum.Units))
+	for i, u := range sum.Units {
+		if i == 0 || u.Cell != sum.Units[i-1].Cell {
+			settings = append(settings, u.Setting)
+		}
+	}
+	settings = results.Brief(settings, 44)
 	for i := 0; i < len(sum.Units); {
+		begin := i
 		var accuracy, loss, attack []float64
 		first := sum.Units[i]
 		for ; i < len(sum.Units) && sum.Units[i].Cell == first.Cell; i++ {
@@ -178,11 +187,12 @@ func (a *app) experimentTable(sum driver.Summary) {
 			loss = add(loss, sum.Units[i].Last.TestLoss)
 			attack = add(attack, sum.Units[i].Last.AttackSuccess)
 		}
-		setting := first.Setting
+		setting := settings[0]
+		settings = settings[1:]
 		if setting == "" {
 			setting = "-"
 		}
-		cells := []string{clip(setting, 60), fmt.Sprint(len(accuracy)), overSeeds(accuracy), overSeeds(loss)}
+		cells := []string{setting, fmt.Sprint(i - begin), overSeeds(accuracy), overSeeds(loss)}
 		if attacked {
 			cells = append(cells, overSeeds(attack))
 		}

@@ -126,6 +126,7 @@ type comparisonRow struct {
 
 func (a *app) printComparison(groups []results.Group, m results.Metric, page string) {
 	labels := results.Labels(groups)
+	brief := results.Brief(labels, 44)
 	t := table{head: []string{"Setting", ">Seeds", ">" + m.Title, ">Difference", ">p", "Hint"}}
 	var rows []comparisonRow
 	for i, d := range results.CompareAll(groups, m) {
@@ -141,7 +142,7 @@ func (a *app) printComparison(groups []results.Group, m results.Metric, page str
 			row.Low, row.High = &d.Low, &d.High
 		}
 		rows = append(rows, row)
-		cells := []string{clip(labels[i], 44), fmt.Sprint(s.N), "-", "-", "-", d.Likely()}
+		cells := []string{brief[i], fmt.Sprint(s.N), "-", "-", "-", d.Likely()}
 		if s.N > 0 {
 			cells[2] = fmt.Sprintf("%.4g", s.Mean)
 		}
@@ -159,7 +160,7 @@ func (a *app) printComparison(groups []results.Group, m results.Metric, page str
 	caution := results.FewSeeds(groups)
 	a.result(map[string]any{"metric": m.Name, "settings": rows, "caution": caution, "page": page}, func() {
 		a.table("", t)
-		a.printf("\n%s\n", caution)
+		a.printf("\n%s\n", folded(caution, 79))
 		if page != "" {
 			a.printf("Wrote %s: open it in a browser.\n", page)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"credence/client"
 	"credence/fl"
@@ -195,4 +196,24 @@ func clip(s string, n int) string {
 		return s
 	}
 	return string(runes[:n-1]) + "…"
+}
+
+// folded breaks a text into lines of at most n characters between its words.
+func folded(s string, n int) string {
+	var b strings.Builder
+	used := 0
+	for i, word := range strings.Fields(s) {
+		size := utf8.RuneCountInString(word)
+		switch {
+		case i > 0 && used+1+size > n:
+			b.WriteByte('\n')
+			used = 0
+		case i > 0:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += size
+	}
+	return b.String()
 }

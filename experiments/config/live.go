@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,12 +51,32 @@ func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOpt
 func (e *Experiment) Fit(schema *datasets.Schema) (File, error) {
 	f, err := e.File.Fit(schema)
 	if err != nil {
-		return f, &Error{File: e.name, Line: e.Line("model"), Problem: err.Error(), Err: err}
+		return f, e.Place(err)
 	}
 	return f, nil
 }
 
-// Fit is Experiment.Fit for a cell of a sweep; its errors have no line.
+// Misfit is an error about the value at a key of an experiment.
+type Misfit struct {
+	Key string
+	Err error
+}
+
+func (m *Misfit) Error() string { return m.Err.Error() }
+
+func (m *Misfit) Unwrap() error { return m.Err }
+
+// Place adds the file's name to an error, and the line of the key where it is
+// a Misfit.
+func (e *Experiment) Place(err error) error {
+	out := &Error{File: e.name, Problem: err.Error(), Err: err}
+	if m := (*Misfit)(nil); errors.As(err, &m) {
+		out.Line = e.Line(m.Key)
+	}
+	return out
+}
+
+// Fit is Experiment.Fit for a cell of a sweep; its errors are Misfits.
 func (f File) Fit(schema *datasets.Schema) (File, error) {
 	inputs, classes := schema.Features(), len(schema.Classes())
 	if f.Model.Inputs == 0 {
@@ -65,19 +86,19 @@ func (f File) Fit(schema *datasets.Schema) (File, error) {
 		f.Model.Classes = classes
 	}
 	if f.Model.Inputs != inputs || f.Model.Classes != classes {
-		return f, fmt.Errorf("model: it has %d inputs and %d classes, the schema %s has %d and %d; leave both out of the file",
-			f.Model.Inputs, f.Model.Classes, schema.Name, inputs, classes)
+		return f, &Misfit{"model", fmt.Errorf("model: it has %d inputs and %d classes, the schema %s has %d and %d; leave both out of the file",
+			f.Model.Inputs, f.Model.Classes, schema.Name, inputs, classes)}
 	}
 	model, err := models.New(f.Model)
 	if err != nil {
-		return f, err
+		return f, &Misfit{"model", err}
 	}
 	if _, err := client.CompleteStrategy(f.Strategy, f.Training, model); err != nil {
-		return f, fmt.Errorf("training: %w", err)
+		return f, &Misfit{"training", fmt.Errorf("training: %w", err)}
 	}
 	for _, a := range f.Attacks {
 		if err := a.Fit(inputs, classes); err != nil {
-			return f, err
+			return f, &Misfit{"attacks", err}
 		}
 	}
 	return f, nil

@@ -207,6 +207,7 @@ func TestCellRefusals(t *testing.T) {
 		"unknown path":            {with("sweep:\n  strategy.nam: [a]\n"), "x.yaml: line 8: sweep: with strategy.nam=a: field nam not found"},
 		"impossible combination":  {with("sweep:\n  partition.clients: [10, 1]\n"), "x.yaml: line 8: sweep: with partition.clients=1: partition.clients: 1: want 2 to 100000"},
 		"the seed in settings":    {with("sweep:\n  settings: {a: {clip.value: 2, seed: 1}}\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
+		"training unproven":       {with("rates: {work: 600, timeliness: 100, committee: 150, operator: 50, training: 100}\n"), "x.yaml: line 7: rates.training: 100: pays proven training, at proof_level trained only"},
 		"the seed":                {with("sweep:\n  seed: [1, 2]\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
 		"into a number":           {with("sweep:\n  clip.value.x: [1]\n"), "sweep: with clip.value.x=1: cannot unmarshal !!map into float64"},
 		"a missing item":          {with("attacks: []\nsweep:\n  attacks.3.fraction: [0.1]\n"), `x.yaml: line 9: sweep: attacks.3.fraction: there is no "attacks.3" to vary`},

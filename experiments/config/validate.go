@@ -75,6 +75,9 @@ func (f *File) validateSimulated() *mistake {
 	if f.ProofLevel.Trained() {
 		return wrong("proof_level", "trained: a simulation trains in floating point and proves no training; want bounded")
 	}
+	if f.Rates.Training != 0 {
+		return wrong("rates.training", "%d: pays proven training, at proof_level trained only: divide it among the other rates", f.Rates.Training)
+	}
 	return nil
 }
 

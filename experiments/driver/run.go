@@ -147,7 +147,7 @@ func inCell(e *config.Experiment, cell config.Cell, err error) error {
 	case cell.Setting != "":
 		return e.At("sweep", fmt.Errorf("with %s: %w", cell.Setting, err))
 	}
-	return &config.Error{File: e.Name(), Problem: err.Error(), Err: err}
+	return e.Place(err)
 }
 
 // mustSuite returns the suite of a file that validated.
@@ -260,10 +260,14 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 			names[i] = c.Node
 		}
 		if o.Roster, err = adversary.NewRoster(f.Attacks, names, u.Seed); err != nil {
-			return nil, err
+			return nil, &config.Misfit{Key: "attacks", Err: err}
 		}
 	}
-	return simulate.New(o, clients)
+	sim, err := simulate.New(o, clients)
+	if private := (*simulate.PrivacyError)(nil); errors.As(err, &private) {
+		err = &config.Misfit{Key: "privacy", Err: err}
+	}
+	return sim, err
 }
 
 // one runs one unit, from its beginning or from a state.

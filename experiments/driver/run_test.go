@@ -233,6 +233,22 @@ func TestBadInput(t *testing.T) {
 		"x.yaml: line 11: sweep: with strategy={name:fedavg}: attack backdoor: a fraction of 0.01 of 6 clients is nobody: raise it")
 	wantError(t, options(t, replace("{name: fedavg}, ", "{name: fedsgd}, "), dir),
 		"x.yaml: line 11: sweep: with strategy={name:fedsgd}: training: fedsgd sends gradients: want optimizer sgd, learning_rate 1 without a schedule, epochs 1 and no batch_size; the step's size is strategy.server_learning_rate")
+	// Without a sweep, the line is that of what does not fit.
+	alone := func(model, more string) string {
+		return "job: alone\ndata: {set: breast-cancer}\npartition: {method: iid, clients: 6}\nmodel: {kind: " + model + "}\ntraining: {learning_rate: 0.1, epochs: 1}\nrounds: 1\n" + more
+	}
+	for _, c := range []struct{ text, want string }{
+		{alone("cnn", ""), "x.yaml: line 4: models: specification: a cnn needs an image shape"},
+		{alone("logistic", "strategy: {name: fedsgd}\n"), "x.yaml: line 5: training: fedsgd sends gradients"},
+		{alone("logistic", "attacks: [{kind: backdoor, fraction: 0.2, target: 2, trigger: [0], value: 3}]\n"), "x.yaml: line 7: attack backdoor"},
+		{alone("logistic", "attacks: [{kind: sign-flip, fraction: 0.01}]\n"), "x.yaml: line 7: attack sign-flip: a fraction of 0.01 of 6 clients is nobody"},
+		{alone("logistic", "privacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\n"), "x.yaml: line 7: simulation: job: privacy needs clip.norm"},
+	} {
+		o := options(t, c.text, dir)
+		if _, err := driver.Run(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused experiment left a folder: %v", err)
 	}

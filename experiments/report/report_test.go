@@ -102,6 +102,17 @@ var outside = regexp.MustCompile(`(?i)(src|href|action|data|poster|srcset|backgr
 
 var settings = []string{"strategy=fedavg", "strategy=<script>alert(1)</script>"}
 
+// Settings that differ only at their ends are told apart beside bars and boxes.
+func TestLongSettings(t *testing.T) {
+	long := []string{"partition.alpha=0.1 training.learning_rate=0.05 clip.norm=1 server_rate=0.01", "partition.alpha=0.1 training.learning_rate=0.05 clip.norm=1 server_rate=0.02"}
+	text := page1(t, demo(t, "first", long, nil))
+	for _, rate := range []string{"0.01", "0.02"} {
+		if n := strings.Count(text, "server_rate="+rate+"</text>"); n < 2 {
+			t.Errorf("%d pictures name the setting with server_rate=%s", n, rate)
+		}
+	}
+}
+
 func TestReport(t *testing.T) {
 	private := func(r *runs.Round) {
 		if r.Cell == 0 {

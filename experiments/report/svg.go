@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"credence/experiments/results"
 )
 
 // drawing gathers an SVG picture. Its width is fixed and its text sized so that
@@ -195,9 +197,14 @@ func boxes(title, xLabel string, rows []box) string {
 		d.text(xs.at(v), bottom+16, "middle", "tick", percentTick(v))
 	}
 	d.text(chartWidth/2, bottom+36, "middle", "label", xLabel)
+	labels := make([]string, len(rows))
+	for i, r := range rows {
+		labels[i] = r.name
+	}
+	labels = results.Brief(labels, 58)
 	for i, r := range rows {
 		y := top + rowHeight*float64(i)
-		d.text(26, y+13, "start", "label strong", cut(r.name, 58))
+		d.text(26, y+13, "start", "label strong", labels[i])
 		mid := y + 29
 		d.add(`<g><title>%s: median %s, worst tenth %s</title>`, html.EscapeString(r.name), percent(r.median), percent(r.worst))
 		d.add(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="whisker"/>`, xs.at(r.p10), xs.at(r.p90), mid, mid)
@@ -218,8 +225,10 @@ type stack struct {
 func stacks(title string, names []string, rows []stack, show func(float64) string) string {
 	const rowHeight, top = 42.0, 2.0
 	d := &drawing{width: chartWidth, height: top + rowHeight*float64(len(rows)) + 4}
+	labels := make([]string, len(rows))
 	most := 0.0
-	for _, r := range rows {
+	for i, r := range rows {
+		labels[i] = r.name
 		sum := 0.0
 		for _, p := range r.parts {
 			sum += p
@@ -227,9 +236,10 @@ func stacks(title string, names []string, rows []stack, show func(float64) strin
 		most = max(most, sum)
 	}
 	xs := scale{0, max(most, math.SmallestNonzeroFloat64), 14, chartWidth - 14}
+	labels = results.Brief(labels, 48)
 	for i, r := range rows {
 		y := top + rowHeight*float64(i)
-		d.text(14, y+13, "start", "label strong", cut(r.name, 48))
+		d.text(14, y+13, "start", "label strong", labels[i])
 		d.text(chartWidth-14, y+13, "end", "tick", r.total)
 		at := 0.0
 		d.add(`<rect x="14" y="%.1f" width="%d" height="16" rx="2" class="track"/>`, y+19, chartWidth-28)

@@ -12,6 +12,13 @@ import (
 	"credence/he"
 )
 
+// PrivacyError says that the privacy of a Job cannot be had with the rest of it.
+type PrivacyError struct{ Err error }
+
+func (e *PrivacyError) Error() string { return e.Err.Error() }
+
+func (e *PrivacyError) Unwrap() error { return e.Err }
+
 // private is a job's differential privacy, resolved for its suite and rounds.
 type private struct {
 	fl.Privacy

@@ -173,7 +173,7 @@ func prepare(opts Options, clients []Client) (*Simulation, error) {
 	}
 	if job.Privacy.On() {
 		if s.privacy, err = newPrivate(job, opts.Suite, model.NumParameters()); err != nil {
-			return nil, err
+			return nil, &PrivacyError{err}
 		}
 	}
 	if job.Strategy.Name == fl.FedBuff {

@@ -30,7 +30,10 @@ func benchTrainings() (suiteName string, sizes []benchSize) {
 	return "rlwe4096-d1-v1", []benchSize{
 		{logistic, 128, 1}, {logistic, 128, 2}, {logistic, 128, 4}, {logistic, 128, 8},
 		{logistic, 256, 4}, {logistic, 512, 4}, {logistic, 1024, 4},
-		{softmax, 128, 1}, {softmax, 128, 2}, {softmax, 128, 4}, {softmax, 128, 8}, {mlp, 64, 1}, {mlp, 64, 2}, {mlp, 64, 4},
+		{softmax, 128, 1}, {softmax, 128, 2}, {softmax, 128, 4}, {softmax, 128, 8},
+		{softmax, 256, 1}, {softmax, 512, 1}, {softmax, 1024, 1},
+		{mlp, 64, 1}, {mlp, 64, 2}, {mlp, 64, 4}, {mlp, 64, 8},
+		{mlp, 128, 1}, {mlp, 256, 1}, {mlp, 512, 1},
 	}
 }
 

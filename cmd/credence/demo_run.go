@@ -19,7 +19,7 @@ import (
 	"credence/models"
 )
 
-// The cast. The hospitals do not exist; their data are real.
+// The cast. The institutions do not exist; their data are real.
 var hospitals = []fl.NodeID{"st-alba", "northfield", "harbour-view", "tarn-valley"}
 
 const (
@@ -27,7 +27,6 @@ const (
 	demoName      fl.NodeID = "demo-clinics"
 	demoThreshold           = 3
 	demoMinCohort           = 3
-	demoAlpha               = 0.5 // of the Dirichlet division: the smaller, the less alike
 	demoGrant               = 10_000
 )
 
@@ -35,10 +34,11 @@ const (
 type demo struct {
 	app      *app
 	opts     demoOptions
+	data     demoData
 	fed      *federation.Federation
 	owner    *client.Remote
 	set      *datasets.Dataset
-	parts    [][]int // training rows of each hospital
+	parts    [][]int // training rows of each node
 	job      client.JobOptions
 	setup    string // of the proof keys
 	finished bool
@@ -62,7 +62,7 @@ func (d *demo) run(ctx context.Context) error {
 	d.app.result(map[string]any{"event": "job", "job": spec.Job, "parameters": spec.Parameters, "rounds": spec.Rounds, "budget": spec.Budget}, func() {
 		d.app.printf("%-12s %s regression, %d parameters, %d rounds, budget %d credits\n", "Job", d.job.Model.Kind, spec.Parameters, spec.Rounds, spec.Budget)
 		if t := spec.Trained; t != nil {
-			d.app.printf("%-12s each hospital commits to its rows and proves of them what the job requires;\n%-12s each update is proven to be %d full-batch steps on these rows\n", "", "", t.Steps)
+			d.app.printf("%-12s each node commits to its rows and proves of them what the job requires;\n%-12s each update is proven to be %d full-batch steps on these rows\n", "", "", t.Steps)
 		}
 		d.app.printf("\n")
 	})
@@ -102,13 +102,22 @@ func (d *demo) stop() error {
 	return err
 }
 
-// prepare divides the data and writes the hospitals' files.
+// prepare divides the data and writes the nodes' files.
 func (d *demo) prepare() error {
 	var err error
-	if d.set, err = datasets.Builtin(datasets.BreastCancer); err != nil {
+	if d.set, err = datasets.Builtin(d.data.set); err != nil {
 		return err
 	}
-	if d.parts, err = datasets.Dirichlet(d.set.Train, len(hospitals), demoAlpha, 20, d.opts.seed); err != nil {
+	least := d.data.least
+	if rows := d.opts.rows; rows > 0 && rows < d.set.Train.Rows {
+		first := make([]int, rows)
+		for i := range first {
+			first[i] = i
+		}
+		d.set.Train = d.set.Train.Subset(first)
+		least = min(least, rows/8)
+	}
+	if d.parts, err = datasets.Dirichlet(d.set.Train, len(hospitals), d.data.alpha, least, d.opts.seed); err != nil {
 		return err
 	}
 	tests, err := datasets.IID(d.set.Test, len(hospitals), d.opts.seed)
@@ -128,7 +137,7 @@ func (d *demo) prepare() error {
 	if err := identity.WriteFile(d.path("schema.yaml"), text); err != nil {
 		return err
 	}
-	e, err := config.Parse("the demonstration's job", []byte(config.JobExample))
+	e, err := config.Parse("the demonstration's job", []byte(d.data.jobText()))
 	if err != nil {
 		return err
 	}
@@ -139,28 +148,8 @@ func (d *demo) prepare() error {
 	if d.job, _, err = e.Live(schema, string(text)); err != nil {
 		return err
 	}
-	second := strings.Replace(config.JobExample, "job: screening", "job: screening-2", 1)
+	second := strings.Replace(d.data.jobText(), "job: screening", "job: screening-2", 1)
 	return identity.WriteFile(d.path("job.yaml"), []byte(second))
-}
-
-// trained makes the demonstration's job one whose training is proven: logistic
-// regression, full batch. The rows are the largest hospital's, so that proofs
-// are no larger than they must be.
-func (d *demo) trained(f *config.File) {
-	most := 0
-	for _, part := range d.parts {
-		most = max(most, len(part))
-	}
-	f.ProofLevel = fl.ProofTrained
-	f.Training = models.TrainConfig{LearningRate: 0.5, Steps: 4}
-	f.RoundDeadline = 10 * time.Minute
-	f.Rates = fl.Rates{Work: 400, Timeliness: 100, Committee: 150, Operator: 50, Training: 300}
-	few, least := 0.1, 0.0
-	f.Trained = client.TrainedOptions{
-		Rows: most, FeatureBits: 14,
-		Require:      []datasets.Requirement{{Column: d.set.Schema.FeatureNames()[0], Min: &least, MissingMax: &few}},
-		MinClassRows: map[string]int{d.set.Schema.Classes()[0]: 1, d.set.Schema.Classes()[1]: 1},
-	}
 }
 
 // floor is the least proof level of the federation's jobs. Jobs at level trained
@@ -179,13 +168,6 @@ func (d *demo) dataFile(n fl.NodeID) string {
 }
 func (d *demo) schemaFile(n fl.NodeID) string {
 	return filepath.Join(d.dataDir(n), datasets.NodeSchemaFile)
-}
-func (d *demo) classRows(part []int) (rows []int) {
-	rows = make([]int, d.set.Train.Classes)
-	for _, i := range part {
-		rows[d.set.Train.Y[i]]++
-	}
-	return rows
 }
 
 // found founds the federation, starts the aggregator and lets everybody join.
@@ -206,16 +188,15 @@ func (d *demo) found(ctx context.Context) error {
 	}
 	a := d.app
 	a.result(map[string]any{"event": "federation", "dir": d.opts.dir, "address": d.fed.Address(), "suite": d.opts.suite, "committee": len(hospitals), "threshold": demoThreshold}, func() {
-		a.printf("%s\n\n", a.style.bold("Four hospitals train one model, and nobody sees another's data."))
+		a.printf("%s\n\n", a.style.bold("Four "+d.data.cast+" train one model, and nobody sees another's data."))
 		a.printf("%-12s %s\n", "Folder", d.opts.dir)
 		a.printf("%-12s %s, mutual TLS, suite %s\n", "Aggregator", d.fed.Address(), d.opts.suite)
-		a.printf("%-12s Wisconsin diagnostic breast cancer (Wolberg et al. 1993, CC BY 4.0)\n", "Data")
+		a.printf("%-12s %s\n", "Data", d.data.source)
 		a.printf("%-12s %d rows to train on, %d to test, divided unevenly:\n", "", d.set.Train.Rows, d.set.Test.Rows)
 	})
 	if err := d.proofKeys(ctx); err != nil {
 		return err
 	}
-	classes := d.set.Schema.Classes()
 	for i, name := range hospitals {
 		if _, err := d.fed.Enrol(ctx, aggregator.InviteOptions{Node: name, Roles: []fl.Role{fl.RoleNode}}, client.JoinOptions{
 			Data: []client.DataSource{{Schema: d.schemaFile(name), CSV: d.dataFile(name)}},
@@ -227,11 +208,7 @@ func (d *demo) found(ctx context.Context) error {
 		}
 		rows := d.classRows(d.parts[i])
 		a.result(map[string]any{"event": "joined", "node": name, "rows": len(d.parts[i]), "by_class": rows}, func() {
-			var mix []string
-			for c, n := range rows {
-				mix = append(mix, fmt.Sprintf("%3d %s", n, classes[c]))
-			}
-			a.printf("%-12s   %-13s %3d rows: %s\n", "", name, len(d.parts[i]), strings.Join(mix, ", "))
+			a.printf("%-12s   %-13s %3d rows: %s\n", "", name, len(d.parts[i]), d.mix(rows))
 		})
 	}
 	home, err := d.fed.Enrol(ctx, aggregator.InviteOptions{Node: demoOwner, Roles: []fl.Role{fl.RoleOwner}, Credits: demoGrant}, client.JoinOptions{})
@@ -352,7 +329,7 @@ type demoReport struct {
 }
 
 // compare measures the published model on all test rows, trains the same model
-// on all data in one place and on each hospital's own, and exports the former.
+// on all data in one place and on each node's own, and exports the former.
 func (d *demo) compare(ctx context.Context) (demoReport, error) {
 	r := demoReport{
 		Event: "result", Dir: d.opts.dir,
@@ -367,7 +344,7 @@ func (d *demo) compare(ctx context.Context) (demoReport, error) {
 	if r.Federated, err = d.score("federated", p.Model, p.Params); err != nil {
 		return r, err
 	}
-	// As many passes over the rows as a hospital made over its own.
+	// As many passes over the rows as a node made over its own.
 	training := d.job.Training
 	training.Epochs *= d.job.Rounds
 	training.Steps *= d.job.Rounds

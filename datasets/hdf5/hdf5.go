@@ -1,10 +1,12 @@
 // Package hdf5 reads arrays out of HDF5 files of the oldest and commonest form:
-// what h5py writes unless told otherwise. It exists for one data set,
-// TensorFlow Federated's FEMNIST, and knows no more than that needs: superblock
-// 0 or 1 with 8-byte addresses, version 1 object headers, groups in version 1
-// B-trees, contiguous or compact arrays of little-endian numbers without filters.
-// Anything else is an error that says so. The source is the HDF5 File Format
-// Specification 3.0 (The HDF Group), whose section numbers the code names.
+// what h5py writes unless told otherwise. It exists for one data set, TensorFlow
+// Federated's FEMNIST, because the maintained Go package for HDF5
+// (gonum.org/v1/hdf5) binds the C library, and a node is one static binary. It
+// knows no more than that data set needs: superblock 0 or 1 with 8-byte
+// addresses, version 1 object headers, groups in version 1 B-trees, contiguous or
+// compact arrays of little-endian numbers without filters. Anything else is an
+// error that says so. The source is the HDF5 File Format Specification 3.0 (The
+// HDF Group), whose section numbers the code names.
 //
 // # What it trusts
 //

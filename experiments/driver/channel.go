@@ -12,7 +12,7 @@ import (
 
 // channel makes the channel of a unit's fidelity; nil is the plain one.
 func (r *run) channel(u unit) (simulate.Channel, error) {
-	s, suite := u.file.Simulation, mustSuite(u.file)
+	s, suite := u.file.Simulation, u.suite
 	switch s.Fidelity {
 	case config.Encrypted:
 		return simulate.NewEncrypted(suite, s.Committee.Members, s.Committee.Threshold)
@@ -56,5 +56,5 @@ func trainedChannel(u unit, folder *zk.Store, progress zk.Progress) (simulate.Ch
 		return nil, err
 	}
 	c := u.file.Simulation.Committee
-	return simulate.NewTrained(mustSuite(u.file), c.Members, c.Threshold, u.trained, keys)
+	return simulate.NewTrained(u.suite, c.Members, c.Threshold, u.trained, keys)
 }

@@ -79,7 +79,7 @@ func (r *run) demonstration(u unit, sim *simulate.Simulation) (*demonstration, e
 // attacked describes a unit's first round: the clients whose updates are in one
 // sum, and the noise of the view with noise.
 func attacked(u unit, clients, parameters int) (privacyattack.Round, error) {
-	f, suite := u.file, mustSuite(u.file)
+	f, suite := u.file, u.suite
 	n := min(clients, suite.MaxCohort())
 	if f.CohortSize > 0 {
 		n = min(n, f.CohortSize)

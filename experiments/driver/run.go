@@ -67,6 +67,7 @@ var ErrInterrupted = errors.New("interrupted")
 type unit struct {
 	runs.Unit
 	file    config.File
+	suite   *he.Suite
 	trained *trained.Job // nil below proof level trained
 }
 
@@ -130,10 +131,14 @@ func (r *run) plan() error {
 			}
 			return inCell(e, cell, err)
 		}
+		suite, err := he.LookupSuite(file.Simulation.Suite)
+		if err != nil {
+			return inCell(e, cell, err)
+		}
 		for repeat, seed := range e.Repeats() {
 			r.units = append(r.units, unit{
 				Unit: runs.Unit{Cell: number, Setting: cell.Setting, Repeat: repeat, Seed: seed, Partition: population.PartitionSeed(file.Partition, seed)},
-				file: file, trained: proven,
+				file: file, suite: suite, trained: proven,
 			})
 		}
 		first := r.units[len(r.units)-len(e.Repeats())]
@@ -144,7 +149,7 @@ func (r *run) plan() error {
 		if _, err := r.demonstration(first, sim); err != nil {
 			return inCell(e, cell, e.At("demonstrations", err))
 		}
-		if most := mustSuite(file).MaxCohort(); file.CohortSize == 0 && len(sim.Clients()) > most && number == 0 {
+		if most := suite.MaxCohort(); file.CohortSize == 0 && len(sim.Clients()) > most && number == 0 {
 			r.notice(fmt.Sprintf("%d clients, and suite %s adds up at most %d updates: each round samples that many", len(sim.Clients()), file.Simulation.Suite, most))
 		}
 	}
@@ -188,15 +193,6 @@ func inCell(e *config.Experiment, cell config.Cell, err error) error {
 		return e.At("sweep", fmt.Errorf("with %s: %w", cell.Setting, err))
 	}
 	return e.Place(err)
-}
-
-// mustSuite returns the suite of a file that validated.
-func mustSuite(f config.File) *he.Suite {
-	suite, err := he.LookupSuite(f.Simulation.Suite)
-	if err != nil {
-		panic("experiment with an unknown suite: " + err.Error()) // config.Parse refused it
-	}
-	return suite
 }
 
 func (r *run) notice(text string) {
@@ -284,7 +280,7 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 		return nil, err
 	}
 	o := simulate.Options{
-		Suite: mustSuite(f), Workers: f.Simulation.Workers, Channel: channel, StopOnDivergence: f.Simulation.OnDivergence == config.StopRun,
+		Suite: u.suite, Workers: f.Simulation.Workers, Channel: channel, StopOnDivergence: f.Simulation.OnDivergence == config.StopRun,
 		Trained: u.trained,
 		Job: simulate.Job{
 			ID: f.Job, Model: f.Model, Training: f.Training, Strategy: f.Strategy, Clip: f.Clip, Privacy: f.Privacy, Rounds: f.Rounds, CohortSize: f.CohortSize,

@@ -41,6 +41,14 @@ func NewEncrypted(suite *he.Suite, members, threshold int) (Channel, error) {
 // before it is added, and a check of every sum against them. keys are those of
 // the suite's update circuit.
 func NewAttested(suite *he.Suite, members, threshold int, keys *zk.Keys) (Channel, error) {
+	c, err := newAttested(suite, members, threshold, keys)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func newAttested(suite *he.Suite, members, threshold int, keys *zk.Keys) (*encrypted, error) {
 	c, err := newCommittee(suite, members, threshold)
 	if err != nil {
 		return nil, err

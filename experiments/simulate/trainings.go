@@ -24,11 +24,11 @@ type trainings struct {
 // when they join, and in each round that their update is what the job's steps
 // give on them. keys are those of the job.
 func NewTrained(suite *he.Suite, members, threshold int, job *trained.Job, keys *trained.Keys) (Channel, error) {
-	c, err := NewAttested(suite, members, threshold, keys.Update)
+	c, err := newAttested(suite, members, threshold, keys.Update)
 	if err != nil {
 		return nil, err
 	}
-	return &trainings{encrypted: c.(*encrypted), job: job, proofs: keys, datasets: map[fl.NodeID]trained.Dataset{}}, nil //nolint:errcheck // NewAttested makes no other
+	return &trainings{encrypted: c, job: job, proofs: keys, datasets: map[fl.NodeID]trained.Dataset{}}, nil
 }
 
 // Commit implements provenChannel.

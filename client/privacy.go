@@ -36,17 +36,17 @@ func (o PrivacyOptions) Validate() error {
 	case !o.On():
 		return nil
 	case o.NoiseMultiplier == 0 && o.Epsilon == 0:
-		return errors.New("privacy: neither noise_multiplier nor epsilon: say how much noise, or how much may be spent")
+		return &fl.KeyError{Key: "privacy", Err: errors.New("privacy: neither noise_multiplier nor epsilon: say how much noise, or how much may be spent")}
 	case !(o.NoiseMultiplier >= 0) || math.IsInf(o.NoiseMultiplier, 1) || !(o.Epsilon >= 0) || math.IsInf(o.Epsilon, 1):
-		return fmt.Errorf("privacy: noise_multiplier %v, epsilon %v: want numbers above 0", o.NoiseMultiplier, o.Epsilon)
+		return &fl.KeyError{Key: "privacy.noise_multiplier", Err: fmt.Errorf("privacy: noise_multiplier %v, epsilon %v: want numbers above 0", o.NoiseMultiplier, o.Epsilon)}
 	case !(o.Delta > 0 && o.Delta < 1):
-		return fmt.Errorf("privacy: delta %v: want a number between 0 and 1, well below one over the number of clients", o.Delta)
+		return &fl.KeyError{Key: "privacy.delta", Err: fmt.Errorf("privacy: delta %v: want a number between 0 and 1, well below one over the number of clients", o.Delta)}
 	case (o.MinHonest == 0) == (o.HonestFraction == 0):
-		return errors.New("privacy: want one of min_honest and honest_fraction: how many clients of every sum are honest")
+		return &fl.KeyError{Key: "privacy", Err: errors.New("privacy: want one of min_honest and honest_fraction: how many clients of every sum are honest")}
 	case o.MinHonest < 0:
-		return fmt.Errorf("privacy: min_honest %d: want at least 1", o.MinHonest)
+		return &fl.KeyError{Key: "privacy.min_honest", Err: fmt.Errorf("privacy: min_honest %d: want at least 1", o.MinHonest)}
 	case !(o.HonestFraction >= 0 && o.HonestFraction <= 1):
-		return fmt.Errorf("privacy: honest_fraction %v: want a number above 0, at most 1", o.HonestFraction)
+		return &fl.KeyError{Key: "privacy.honest_fraction", Err: fmt.Errorf("privacy: honest_fraction %v: want a number above 0, at most 1", o.HonestFraction)}
 	}
 	return nil
 }
@@ -76,12 +76,12 @@ func (o PrivacyOptions) Resolve(suite *he.Suite, upload, rounds, minCohort int) 
 	spent := privacy.Spent(p, coordinates, rounds)
 	switch {
 	case math.IsInf(spent, 1):
-		return fl.Privacy{}, fmt.Errorf("privacy: a noise multiplier of %v means nothing at delta %v over %d rounds: ask for more noise", p.NoiseMultiplier, p.Delta, rounds)
+		return fl.Privacy{}, &fl.KeyError{Key: "privacy.noise_multiplier", Err: fmt.Errorf("privacy: a noise multiplier of %v means nothing at delta %v over %d rounds: ask for more noise", p.NoiseMultiplier, p.Delta, rounds)}
 	case p.Epsilon == 0:
 		p.Epsilon = math.Ceil(spent*1000) / 1000
 	case spent > p.Epsilon:
-		return fl.Privacy{}, fmt.Errorf("privacy: %d rounds with noise multiplier %v spend epsilon %s, more than %v: leave noise_multiplier out to have it chosen, or ask for fewer rounds",
-			rounds, p.NoiseMultiplier, privacy.FormatEpsilon(spent), p.Epsilon)
+		return fl.Privacy{}, &fl.KeyError{Key: "privacy.noise_multiplier", Err: fmt.Errorf("privacy: %d rounds with noise multiplier %v spend epsilon %s, more than %v: leave noise_multiplier out to have it chosen, or ask for fewer rounds",
+			rounds, p.NoiseMultiplier, privacy.FormatEpsilon(spent), p.Epsilon)}
 	}
 	return p, p.Validate(minCohort)
 }
@@ -110,7 +110,7 @@ func (o JobOptions) resolvePrivacy(suiteName string, spec *fl.JobSpec) error {
 // data: everybody sees how many steps a client declares.
 func CheckPrivacy(p fl.Privacy, training models.TrainConfig) error {
 	if p.On() && training.EarlyStop != (models.EarlyStop{}) {
-		return errors.New("privacy does not go with early_stop: when training stops depends on the data, and the number of steps is public; leave early_stop out")
+		return &fl.KeyError{Key: "training.early_stop", Err: errors.New("privacy does not go with early_stop: when training stops depends on the data, and the number of steps is public; leave early_stop out")}
 	}
 	return nil
 }

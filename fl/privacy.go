@@ -55,7 +55,8 @@ const (
 	maxEpsilon         = 1e6
 )
 
-// Validate refuses numbers out of their range. minCohort is the job's.
+// Validate refuses numbers out of their range, with a *KeyError. minCohort is the
+// job's.
 func (p Privacy) Validate(minCohort int) error {
 	if !p.On() {
 		return nil
@@ -63,21 +64,21 @@ func (p Privacy) Validate(minCohort int) error {
 	a := p.Adaptive
 	switch {
 	case !(p.NoiseMultiplier > 0 && p.NoiseMultiplier <= maxNoiseMultiplier):
-		return fmt.Errorf("privacy: noise_multiplier %v: want a number above 0, at most %v", p.NoiseMultiplier, maxNoiseMultiplier)
+		return atKey("privacy.noise_multiplier", "privacy: noise_multiplier %v: want a number above 0, at most %v", p.NoiseMultiplier, maxNoiseMultiplier)
 	case !(p.Epsilon > 0 && p.Epsilon <= maxEpsilon):
-		return fmt.Errorf("privacy: epsilon %v: want a number above 0, at most %v", p.Epsilon, maxEpsilon)
+		return atKey("privacy.epsilon", "privacy: epsilon %v: want a number above 0, at most %v", p.Epsilon, maxEpsilon)
 	case !(p.Delta > 0 && p.Delta < 1):
-		return fmt.Errorf("privacy: delta %v: want a number between 0 and 1, well below one over the number of clients", p.Delta)
+		return atKey("privacy.delta", "privacy: delta %v: want a number between 0 and 1, well below one over the number of clients", p.Delta)
 	case p.MinHonest < 1 || p.MinHonest > minCohort:
-		return fmt.Errorf("privacy: min_honest %d: want 1 to the minimum cohort, %d", p.MinHonest, minCohort)
+		return atKey("privacy.min_honest", "privacy: min_honest %d: want 1 to the minimum cohort, %d", p.MinHonest, minCohort)
 	case !a.On():
 		return nil
 	case !(a.Quantile > 0 && a.Quantile < 1):
-		return fmt.Errorf("privacy: adaptive.quantile %v: want a number between 0 and 1", a.Quantile)
+		return atKey("privacy.adaptive.quantile", "privacy: adaptive.quantile %v: want a number between 0 and 1", a.Quantile)
 	case !(a.LearningRate > 0 && a.LearningRate <= 10):
-		return fmt.Errorf("privacy: adaptive.learning_rate %v: want a number above 0, at most 10", a.LearningRate)
+		return atKey("privacy.adaptive.learning_rate", "privacy: adaptive.learning_rate %v: want a number above 0, at most 10", a.LearningRate)
 	case !(2*a.CountNoise > p.NoiseMultiplier && a.CountNoise <= maxNoiseMultiplier):
-		return fmt.Errorf("privacy: adaptive.count_noise %v: want more than half of the noise multiplier %v, or the count alone would spend more than that allows", a.CountNoise, p.NoiseMultiplier)
+		return atKey("privacy.adaptive.count_noise", "privacy: adaptive.count_noise %v: want more than half of the noise multiplier %v, or the count alone would spend more than that allows", a.CountNoise, p.NoiseMultiplier)
 	}
 	return nil
 }
@@ -94,23 +95,47 @@ func (p Privacy) UpdateNoise() float64 {
 	return z / math.Sqrt(1-float64(r*r))
 }
 
+// KeyError is a mistake about the value at a key of a job's description, such as
+// "privacy.min_honest".
+type KeyError struct {
+	Key string // dotted path
+	Err error
+}
+
+// Error implements error; the words name the key.
+func (e *KeyError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the mistake.
+func (e *KeyError) Unwrap() error { return e.Err }
+
+func atKey(key, format string, args ...any) error {
+	return &KeyError{key, fmt.Errorf(format, args...)}
+}
+
+// CheckPrivacy refuses a strategy and a clip that privacy does not go with;
+// adaptive says whether the clip is to follow the clients' counts. Errors are
+// *KeyErrors.
+func (s StrategySpec) CheckPrivacy(clip Clip, adaptive bool) error {
+	switch {
+	case clip.Norm == 0:
+		return atKey("privacy", "privacy needs clip.norm: the noise is measured against the most that one client can change a sum")
+	case clip.PerShard && adaptive:
+		return atKey("privacy.adaptive", "clip.per_shard does not go with privacy.adaptive: the count says whether one whole update was within one norm")
+	}
+	switch s.Name {
+	case Scaffold, FedNova, FedBuff:
+		return atKey("privacy", "privacy does not go with %s: its uploads hold more than one update of known norm; use fedavg, fedprox, ditto, fedper or a server optimiser", s.Name)
+	}
+	return nil
+}
+
 // validatePrivacy refuses privacy that does not go with the rest of a job.
 func (s JobSpec) validatePrivacy() error {
 	if !s.Privacy.On() {
 		return nil
 	}
-	if err := s.Privacy.Validate(s.MinCohort); err != nil {
+	if err := firstError(s.Privacy.Validate(s.MinCohort), s.Strategy.CheckPrivacy(s.Clip, s.Privacy.Adaptive.On())); err != nil {
 		return fmt.Errorf("job: %w", err)
-	}
-	switch {
-	case s.Clip.Norm == 0:
-		return errors.New("job: privacy needs clip.norm: the noise is measured against the most that one client can change a sum")
-	case s.Clip.PerShard && s.Privacy.Adaptive.On():
-		return errors.New("job: clip.per_shard does not go with privacy.adaptive: the count says whether one whole update was within one norm")
-	}
-	switch s.Strategy.Name {
-	case Scaffold, FedNova, FedBuff:
-		return fmt.Errorf("job: privacy does not go with %s: its uploads hold more than one update of known norm; use fedavg, fedprox, ditto, fedper or a server optimiser", s.Strategy.Name)
 	}
 	return nil
 }

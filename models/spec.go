@@ -154,7 +154,7 @@ func (s Spec) validateFields() error {
 
 func (s Spec) validateImage() error {
 	if s.Image == nil || len(s.Conv) == 0 {
-		return errors.New("a cnn needs an image shape and at least one conv layer")
+		return errors.New("a cnn needs an image shape and at least one conv layer, such as image: {height: 28, width: 28, channels: 1}, conv: [{filters: 8, kernel: 3}]")
 	}
 	height, width, channels := s.Image.Height, s.Image.Width, s.Image.Channels
 	switch {

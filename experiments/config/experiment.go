@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -114,15 +115,23 @@ func (e *Experiment) Cells() ([]Cell, error) {
 		if bad := e.validateSimulated(); bad != nil {
 			return nil, e.mistake(bad)
 		}
+		if e.Line("trained") > 0 && !e.ProofLevel.Trained() {
+			return nil, e.mistake(e.without())
+		}
 		return []Cell{{File: e.File}}, nil
 	}
 	var out []Cell
+	proven := false
 	for number := range total {
 		cell, err := e.cell(number)
 		if err != nil {
 			return nil, err
 		}
+		proven = proven || cell.ProofLevel.Trained()
 		out = append(out, cell)
+	}
+	if e.Line("trained") > 0 && !proven {
+		return nil, e.mistake(wrong("trained", "says what proof_level: trained proves, which no combination of the sweep has: write proof_level: trained, or remove this section"))
 	}
 	return out, nil
 }
@@ -185,6 +194,9 @@ func (e *Experiment) cell(number int) (Cell, error) {
 	}
 	if bad := f.validateSimulated(); bad != nil {
 		return fail(bad.err.Error(), bad.err)
+	}
+	if !f.ProofLevel.Trained() && !reflect.DeepEqual(f.Trained, e.Trained) {
+		return fail("trained: is varied where nothing is proven by it: vary it together with proof_level: trained, under settings", nil)
 	}
 	return Cell{File: *f, Setting: setting}, nil
 }

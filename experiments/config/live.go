@@ -35,6 +35,12 @@ func (e *Experiment) Live(schema *datasets.Schema, text string) (o client.JobOpt
 			notes = append(notes, fmt.Sprintf("%s: line %d: %s is left aside: %s", e.name, e.Line(s.key), s.key, s.why))
 		}
 	}
+	if e.Line("trained") > 0 && !f.ProofLevel.Trained() {
+		return o, nil, e.mistake(f.without())
+	}
+	if bad := f.validatePrivate(); bad != nil {
+		return o, nil, e.mistake(bad)
+	}
 	if f.Schema == "" && f.Data.Set == "" {
 		return o, nil, &Error{File: e.name, Problem: "schema is missing: want the path of a schema.yaml"}
 	}

@@ -151,8 +151,14 @@ func TestRefusals(t *testing.T) {
 		before, _, _ := strings.Cut(config.Example, text)
 		return fmt.Sprintf("line %d", strings.Count(before, "\n")+1)
 	}
+	after := func(text string, lines int) string {
+		before, _, _ := strings.Cut(config.Example, text)
+		return fmt.Sprint(strings.Count(before, "\n") + 1 + lines)
+	}
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":              {"", "x.yaml: the file is empty; to start: credence experiment init, or credence job example"},
+		"delta":              {replace("rounds: 12 ", "privacy:\n  epsilon: 2\n  min_honest: 2\n  delta: 2\nrounds: 12 "), "x.yaml: line " + after("rounds: 12 ", 3) + ": privacy: delta 2: want a number between 0 and 1"},
+		"honest twice":       {replace("rounds: 12 ", "privacy: {epsilon: 2, delta: 1e-5}\nrounds: 12 "), line("rounds: 12 ") + ": privacy: want one of min_honest and honest_fraction"},
 		"misspelt key":       {replace("repeats: 3", "repeat: 3"), "x.yaml: " + line("repeats: 3") + ": field repeat not found; what may stand there: credence experiment init"},
 		"misspelt sub-key":   {replace("  clients: 10", "  client: 10"), line("  clients: 10") + ": field client not found"},
 		"wrong type":         {replace("rounds: 12 ", "rounds: many"), line("rounds: 12 ") + ": cannot unmarshal !!str `many` into int; what may"},
@@ -220,6 +226,14 @@ func TestCellRefusals(t *testing.T) {
 		"the seed in settings":    {with("sweep:\n  settings: {a: {clip.value: 2, seed: 1}}\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
 		"training unproven":       {with("rates: {work: 600, timeliness: 100, committee: 150, operator: 50, training: 100}\n"), "x.yaml: line 7: rates.training: 100: pays proven training, at proof_level trained only"},
 		"the seed":                {with("sweep:\n  seed: [1, 2]\n"), "x.yaml: line 8: sweep: seed cannot be varied"},
+		"trained in vain":         {with("trained: {rows: 256}\n"), `x.yaml: line 7: trained: says what proof_level: trained proves, and proof_level is "": write proof_level: trained, or remove this section`},
+		"trained at bounded":      {with("proof_level: bounded\ntrained: {}\n"), "x.yaml: line 8: trained: says what proof_level: trained proves, and proof_level is bounded"},
+		"trained in no cell":      {with("trained: {rows: 256}\nsweep:\n  proof_level: [none, bounded]\n"), "x.yaml: line 7: trained: says what proof_level: trained proves, which no combination of the sweep has"},
+		"trained varied in vain":  {with("sweep:\n  settings: {a: {proof_level: bounded, trained.rows: 256}}\n"), "x.yaml: line 8: sweep: with settings=a: trained: is varied where nothing is proven by it"},
+		"privacy without a clip":  {with("privacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\n"), "x.yaml: line 7: privacy needs clip.norm: the noise"},
+		"privacy of fednova":      {with("clip: {value: 1, norm: 1}\nprivacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\nstrategy: {name: fednova, max_steps: 9, server_learning_rate: 1, weighting: samples}\n"), "x.yaml: line 8: privacy does not go with fednova"},
+		"privacy, early stop":     {strings.Replace(with("clip: {value: 1, norm: 1}\nprivacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\n"), "steps: 1", "epochs: 2, early_stop: {patience: 1}", 1), "x.yaml: line 5: privacy does not go with early_stop"},
+		"adaptive by shard":       {with("clip: {value: 1, norm: 1, per_shard: true}\nprivacy:\n  epsilon: 2\n  delta: 1e-5\n  min_honest: 2\n  adaptive: {quantile: 0.5, learning_rate: 0.2, count_noise: 3}\n"), "x.yaml: line 12: clip.per_shard does not go with privacy.adaptive"},
 		"into a number":           {with("sweep:\n  clip.value.x: [1]\n"), "sweep: with clip.value.x=1: cannot unmarshal !!map into float64"},
 		"a missing item":          {with("attacks: []\nsweep:\n  attacks.3.fraction: [0.1]\n"), `x.yaml: line 9: sweep: attacks.3.fraction: there is no "attacks.3" to vary`},
 		"too much": {with("sweep:\n  clip.value: [" + strings.Repeat("1,", 200) + "1]\n  clip.norm: [" + strings.Repeat("1,", 200) + "1]\n"),
@@ -284,6 +298,15 @@ func TestLive(t *testing.T) {
 		want := fmt.Sprintf("x.yaml: line %d: %s: a federation trains one job a file; remove this, or simulate it: credence experiment run x.yaml", strings.Count(text, "\n")+1, key)
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	for name, c := range map[string]struct{ more, want string }{
+		"trained, level left open": {"trained: {rows: 256}\n", `x.yaml: line 6: trained: says what proof_level: trained proves, and proof_level is "": write`},
+		"trained at bounded":       {"proof_level: bounded\ntrained: {rows: 256}\n", "x.yaml: line 7: trained: says what proof_level: trained proves, and proof_level is bounded: write"},
+		"privacy without a clip":   {"privacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\n", "x.yaml: line 6: privacy needs clip.norm"},
+	} {
+		if _, _, err := parse(t, small+c.more).Live(schema(t, datasets.BreastCancer), ""); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
 	_, _, err = parse(t, "job: a\nmodel: {kind: logistic}\ntraining: {learning_rate: 1, steps: 1}\nrounds: 1\n").Live(nil, "")

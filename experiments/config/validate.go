@@ -1,12 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"credence/client"
 	"credence/datasets"
 	"credence/datasets/download"
 	"credence/fl"
@@ -21,6 +23,14 @@ type mistake struct {
 
 func wrong(path, format string, args ...any) *mistake {
 	return &mistake{strings.Split(path, "."), fmt.Errorf(path+": "+format, args...)}
+}
+
+// at is a mistake at a path, or at the key that the error names.
+func at(path string, err error) *mistake {
+	if key := (*fl.KeyError)(nil); errors.As(err, &key) {
+		path = key.Key
+	}
+	return &mistake{strings.Split(path, "."), err}
 }
 
 // validate checks what holds for jobs and experiments alike.
@@ -54,7 +64,7 @@ func (f *File) validate() *mistake {
 		{"clip", f.Strategy.CheckClip(f.Clip)},
 	} {
 		if part.err != nil {
-			return &mistake{[]string{part.path}, part.err}
+			return at(part.path, part.err)
 		}
 	}
 	if f.ProofLevel != "" {
@@ -76,7 +86,30 @@ func (f *File) validateSimulated() *mistake {
 	if f.Rates.Training != 0 && !f.ProofLevel.Trained() {
 		return wrong("rates.training", "%d: pays proven training, at proof_level trained only: divide it among the other rates", f.Rates.Training)
 	}
+	return f.validatePrivate()
+}
+
+// validatePrivate refuses what privacy does not go with. A file whose sweep
+// makes the two fit is checked by its combinations.
+func (f *File) validatePrivate() *mistake {
+	if !f.Privacy.On() {
+		return nil
+	}
+	for _, err := range []error{f.Strategy.CheckPrivacy(f.Clip, f.Privacy.Adaptive.On()), client.CheckPrivacy(fl.Privacy{NoiseMultiplier: 1}, f.Training)} {
+		if err != nil {
+			return at("privacy", err)
+		}
+	}
 	return nil
+}
+
+// without is what is wrong with terms that nothing is proven by.
+func (f *File) without() *mistake {
+	level := f.ProofLevel
+	if level == "" {
+		level = `""`
+	}
+	return wrong("trained", "says what proof_level: trained proves, and proof_level is %s: write proof_level: trained, or remove this section", level)
 }
 
 func firstMistake(all ...*mistake) *mistake {

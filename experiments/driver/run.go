@@ -304,8 +304,12 @@ func (r *run) simulation(u unit, channel simulate.Channel) (*simulate.Simulation
 		}
 	}
 	sim, err := simulate.New(o, clients)
+	key := (*fl.KeyError)(nil)
 	if private := (*simulate.PrivacyError)(nil); errors.As(err, &private) {
-		err = &config.Misfit{Key: "privacy", Err: err}
+		err = &config.Misfit{Key: "privacy", Err: private.Err}
+	}
+	if errors.As(err, &key) {
+		err = &config.Misfit{Key: key.Key, Err: key}
 	}
 	if err != nil && strings.HasPrefix(err.Error(), "simulation: strategy: ") {
 		err = &config.Misfit{Key: "strategy", Err: errors.Unwrap(err)} // what it needs of the clients

@@ -244,11 +244,13 @@ func TestBadInput(t *testing.T) {
 		return "job: alone\ndata: {set: breast-cancer}\npartition: {method: iid, clients: 6}\nmodel: {kind: " + model + "}\ntraining: {learning_rate: 0.1, epochs: 1}\nrounds: 1\n" + more
 	}
 	for _, c := range []struct{ text, want string }{
-		{alone("cnn", ""), "x.yaml: line 4: models: specification: a cnn needs an image shape"},
+		{alone("cnn", ""), "x.yaml: line 4: models: specification: a cnn needs an image shape and at least one conv layer, such as image: {height: 28, width: 28, channels: 1}, conv: [{filters: 8, kernel: 3}]"},
 		{alone("logistic", "strategy: {name: fedsgd}\n"), "x.yaml: line 5: training: fedsgd sends gradients"},
 		{alone("logistic", "attacks: [{kind: backdoor, fraction: 0.2, target: 2, trigger: [0], value: 3}]\n"), "x.yaml: line 7: attack backdoor"},
 		{alone("logistic", "attacks: [{kind: sign-flip, fraction: 0.01}]\n"), "x.yaml: line 7: attack sign-flip: a fraction of 0.01 of 6 clients is nobody"},
-		{alone("logistic", "privacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\n"), "x.yaml: line 7: simulation: job: privacy needs clip.norm"},
+		{alone("logistic", "privacy: {epsilon: 2, delta: 1e-5, min_honest: 2}\n"), "x.yaml: line 7: privacy needs clip.norm"},
+		{alone("logistic", "clip: {value: 1, norm: 1}\nprivacy:\n  epsilon: 2\n  delta: 1e-5\n  min_honest: 3\n"), "x.yaml: line 11: privacy: min_honest 3: want 1 to the minimum cohort, 2"},
+		{alone("logistic", "clip: {value: 1, norm: 1}\nprivacy:\n  epsilon: 2\n  delta: 1e-5\n  min_honest: 2\n  noise_multiplier: 0.5\n"), "x.yaml: line 12: privacy: 1 rounds with noise multiplier 0.5 spend epsilon"},
 	} {
 		o := options(t, c.text, dir)
 		if _, err := driver.Run(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), c.want) {
